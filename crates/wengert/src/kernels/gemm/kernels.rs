@@ -1,0 +1,158 @@
+//! The inner loops compiled for each instruction set, as tables of functions:
+//! which tile is called is decided at run time, its size is compiled in.
+
+#[cfg(all(target_arch = "x86_64", not(miri)))]
+use core::arch::x86_64::{__m256, __m256d, __m512, __m512d};
+
+use super::simd::{Lanes, Simd};
+use super::tile::{self, Dots, Tile};
+use super::{Isa, Mat};
+
+/// The inner loops for one element type on one instruction set.
+///
+/// # Safety
+///
+/// Every function requires that the machine has the instruction set, and what
+/// its counterpart in [`tile`] requires.
+pub(crate) struct Kernels<T: 'static> {
+    pub(super) lanes: usize,
+    /// See [`Simd::MASKS`].
+    pub(super) masks: bool,
+    /// The widest first; the last is one vector wide.
+    pub(super) shapes: [Shape<T>; 3],
+    /// `dots[i]` computes i + 1 rows.
+    pub(super) dots: [unsafe fn(&Dots<T>); 4],
+    pub(super) pack: unsafe fn(usize, usize, Mat<T>, *mut T, usize),
+    /// The kernels with vectors of half the width, for the last few columns,
+    /// where narrower vectors are cheaper.
+    pub(super) narrow: Option<&'static Kernels<T>>,
+}
+
+/// The tiles of one width.
+pub(super) struct Shape<T: 'static> {
+    pub(super) vectors: usize,
+    /// `tiles[i]` computes i + 1 rows. The tallest is what registers hold.
+    pub(super) tiles: &'static [unsafe fn(&Tile<T>)],
+}
+
+macro_rules! kernels {
+    (
+        $([enable = $features:literal])?
+        $name:ident: $elem:ident in $vector:ty, narrow: $narrow:expr,
+        $($vectors:literal wide: [$($rows:literal)*],)*
+    ) => {
+        static $name: Kernels<$elem> = {
+            /// # Safety
+            ///
+            /// See [`tile::tile`].
+            $(#[target_feature(enable = $features)])?
+            unsafe fn tile<const MR: usize, const NV: usize>(t: &Tile<$elem>) {
+                // SAFETY: the caller's contract; the target's features are enabled here.
+                unsafe { tile::tile::<$vector, MR, NV>(t) }
+            }
+
+            /// # Safety
+            ///
+            /// See [`tile::dots`].
+            $(#[target_feature(enable = $features)])?
+            unsafe fn dots<const MR: usize>(d: &Dots<$elem>) {
+                // SAFETY: the caller's contract; the target's features are enabled here.
+                unsafe { tile::dots::<$vector, MR>(d) }
+            }
+
+            /// # Safety
+            ///
+            /// See [`tile::pack`].
+            $(#[target_feature(enable = $features)])?
+            unsafe fn pack(k: usize, n: usize, b: Mat<$elem>, to: *mut $elem, width: usize) {
+                // SAFETY: the caller's contract; the target's features are enabled here.
+                unsafe { tile::pack::<$vector>(k, n, b, to, width) }
+            }
+
+            Kernels {
+                lanes: <$vector>::LANES,
+                masks: <$vector>::MASKS,
+                shapes: [$(Shape { vectors: $vectors, tiles: &[$(tile::<$rows, $vectors>),*] }),*],
+                dots: [dots::<1>, dots::<2>, dots::<3>, dots::<4>],
+                pack,
+                narrow: $narrow,
+            }
+        };
+    };
+}
+
+macro_rules! instruction_set {
+    (
+        $(#[$cfg:meta])? $([enable = $features:literal])?
+        $f32:ident in $f32s:ty, narrow: $narrow32:expr;
+        $f64:ident in $f64s:ty, narrow: $narrow64:expr;
+        $($shapes:tt)*
+    ) => {
+        $(#[$cfg])?
+        kernels! { $([enable = $features])? $f32: f32 in $f32s, narrow: $narrow32, $($shapes)* }
+        $(#[$cfg])?
+        kernels! { $([enable = $features])? $f64: f64 in $f64s, narrow: $narrow64, $($shapes)* }
+    };
+}
+
+// 32 registers: 24 of C, 2 of B and one of A leave some to spare.
+instruction_set! {
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    [enable = "avx512f,avx512vl,avx512dq,avx512bw,avx2,fma"]
+    AVX512_F32 in __m512, narrow: Some(&AVX2_F32);
+    AVX512_F64 in __m512d, narrow: Some(&AVX2_F64);
+    4 wide: [1 2 3 4 5 6],
+    2 wide: [1 2 3 4 5 6 7 8 9 10 11 12],
+    1 wide: [1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16],
+}
+
+// 16 registers.
+instruction_set! {
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    [enable = "avx2,fma"]
+    AVX2_F32 in __m256, narrow: None;
+    AVX2_F64 in __m256d, narrow: None;
+    4 wide: [1 2 3],
+    2 wide: [1 2 3 4 5 6],
+    1 wide: [1 2 3 4 5 6 7 8 9 10 11 12],
+}
+
+// 32 registers of 128 bits.
+instruction_set! {
+    #[cfg(all(target_arch = "aarch64", not(miri)))]
+    NEON_F32 in Lanes<f32, 4, true>, narrow: None;
+    NEON_F64 in Lanes<f64, 2, true>, narrow: None;
+    4 wide: [1 2 3 4 5 6],
+    2 wide: [1 2 3 4 5 6 7 8 9 10 11 12],
+    1 wide: [1 2 3 4 5 6 7 8 9 10 11 12],
+}
+
+// 16 registers of 128 bits, as in SSE2.
+instruction_set! {
+    PORTABLE_F32 in Lanes<f32, 4, false>, narrow: None;
+    PORTABLE_F64 in Lanes<f64, 2, false>, narrow: None;
+    4 wide: [1 2],
+    2 wide: [1 2 3 4 5 6],
+    1 wide: [1 2 3 4 5 6 7 8],
+}
+
+macro_rules! select {
+    ($name:ident: $elem:ident, $avx512:ident, $avx2:ident, $neon:ident, $portable:ident) => {
+        /// The kernels for an instruction set; where the target cannot have
+        /// it, the portable ones.
+        pub(super) fn $name(isa: Isa) -> &'static Kernels<$elem> {
+            match isa {
+                #[cfg(all(target_arch = "x86_64", not(miri)))]
+                Isa::Avx512 => &$avx512,
+                #[cfg(all(target_arch = "x86_64", not(miri)))]
+                Isa::Avx2 => &$avx2,
+                #[cfg(all(target_arch = "aarch64", not(miri)))]
+                Isa::Neon => &$neon,
+                _ => &$portable,
+            }
+        }
+    };
+}
+
+select!(for_f32: f32, AVX512_F32, AVX2_F32, NEON_F32, PORTABLE_F32);
+select!(for_f64: f64, AVX512_F64, AVX2_F64, NEON_F64, PORTABLE_F64);

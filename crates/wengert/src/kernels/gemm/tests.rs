@@ -1,0 +1,247 @@
+//! Products against a plain sum in f64, for every instruction set this machine has.
+
+use core::mem::MaybeUninit;
+
+use super::{GemmBackend, GemmScalar, Isa, Mat, gemm, scratch_len};
+
+/// What the tests need of f32 and f64.
+trait Element: GemmScalar {
+    const EPSILON: f64;
+    const NAN: Self;
+    fn new(x: f64) -> Self;
+    fn get(self) -> f64;
+}
+
+impl Element for f32 {
+    const EPSILON: f64 = f32::EPSILON as f64;
+    const NAN: f32 = f32::NAN;
+    fn new(x: f64) -> f32 {
+        x as f32
+    }
+    fn get(self) -> f64 {
+        self.into()
+    }
+}
+
+impl Element for f64 {
+    const EPSILON: f64 = f64::EPSILON;
+    const NAN: f64 = f64::NAN;
+    fn new(x: f64) -> f64 {
+        x
+    }
+    fn get(self) -> f64 {
+        self
+    }
+}
+
+/// A matrix with memory of its own: nothing but its elements is allocated, so
+/// that tools which check memory see a read past them.
+struct Operand<T> {
+    data: Vec<T>,
+    first: usize,
+    rs: isize,
+    cs: isize,
+}
+
+/// How an operand lies in memory.
+#[derive(Clone, Copy, Debug)]
+enum Lie {
+    Rows,
+    Columns,
+    /// Row-major with gaps between rows, and between elements.
+    Apart,
+    /// Both directions backwards.
+    Backwards,
+    /// One row, for every row.
+    SameRow,
+    /// One column, for every column.
+    SameColumn,
+    /// One element.
+    Same,
+}
+
+const LIES: [Lie; 7] = [Lie::Rows, Lie::Columns, Lie::Apart, Lie::Backwards, Lie::SameRow, Lie::SameColumn, Lie::Same];
+
+impl<T: Element> Operand<T> {
+    fn new(rows: usize, columns: usize, lie: Lie, seed: usize) -> Self {
+        let (r, c) = (rows as isize, columns as isize);
+        let (rs, cs) = match lie {
+            Lie::Rows => (c, 1),
+            Lie::Columns => (1, r),
+            Lie::Apart => (3 * c + 1, 3),
+            Lie::Backwards => (-c, -1),
+            Lie::SameRow => (0, 1),
+            Lie::SameColumn => (1, 0),
+            Lie::Same => (0, 0),
+        };
+        let reach = if rows * columns == 0 { 0 } else { (r - 1) * rs + (c - 1) * cs };
+        let len = if rows * columns == 0 { 0 } else { reach.unsigned_abs() + 1 };
+        let mut state = seed as u32 | 1;
+        let data = (0..len).map(|_| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            T::new(f64::from(state >> 8) / f64::from(1 << 23) - 1.0)
+        });
+        Operand { data: data.collect(), first: if reach < 0 { len - 1 } else { 0 }, rs, cs }
+    }
+
+    fn mat(&self) -> Mat<T> {
+        Mat { data: self.data.as_ptr().wrapping_add(self.first), rs: self.rs, cs: self.cs }
+    }
+
+    fn get(&self, i: usize, j: usize) -> f64 {
+        let at = self.first as isize + i as isize * self.rs + j as isize * self.cs;
+        self.data[at as usize].get()
+    }
+}
+
+/// One product, written and added, by each of `machines`.
+fn check<T: Element>(machines: &[(GemmBackend, Isa)], [m, n, k]: [usize; 3], lie_a: Lie, lie_b: Lie, gap: usize) {
+    let a = Operand::<T>::new(m, k, lie_a, 7 * m + k);
+    let b = Operand::<T>::new(k, n, lie_b, 11 * n + 3 * k + 5);
+    let rsc = n + gap;
+    let c_len = if m * n == 0 { 0 } else { (m - 1) * rsc + n };
+
+    let mut expected = vec![(0.0, 0.0); m * n];
+    for i in 0..m {
+        for p in 0..k {
+            let x = a.get(i, p);
+            for j in 0..n {
+                let product = x * b.get(p, j);
+                let (sum, size) = &mut expected[i * n + j];
+                *sum += product;
+                *size += product.abs();
+            }
+        }
+    }
+
+    for &(backend, isa) in machines {
+        for add in [false, true] {
+            let before = if add { T::new(0.75) } else { T::NAN };
+            let mut c = vec![before; c_len];
+            let len = scratch_len::<T>(backend, isa, m, n, k, (a.rs, a.cs), (b.rs, b.cs));
+            let mut scratch = vec![MaybeUninit::<T>::uninit(); len];
+            // SAFETY: the operands own what their strides reach, C has m rows of
+            // n, and only instruction sets which are available are tried.
+            unsafe {
+                let c = c.as_mut_ptr();
+                gemm(backend, isa, m, n, k, a.mat(), b.mat(), c, rsc as isize, add, &mut scratch);
+            }
+            let what = format!(
+                "{m}x{n}x{k} {lie_a:?} {lie_b:?} {backend:?} {isa:?} add {add} {}",
+                core::any::type_name::<T>()
+            );
+            for (at, &x) in c.iter().enumerate() {
+                let (i, j) = (at / rsc, at % rsc);
+                if j >= n {
+                    let same = x.get() == before.get() || (x.get().is_nan() && !add);
+                    assert!(same, "{what}: wrote between rows at ({i}, {j})");
+                    continue;
+                }
+                let (sum, size) = expected[i * n + j];
+                let (sum, size) = if add { (sum + 0.75, size + 0.75) } else { (sum, size) };
+                // Each of k + 1 roundings is of a part of the sum of magnitudes.
+                let bound = size * (k + 1) as f64 * T::EPSILON;
+                let error = (x.get() - sum).abs();
+                assert!(error <= bound, "{what}: ({i}, {j}) is {} not {sum}", x.get());
+            }
+        }
+    }
+}
+
+/// Every instruction set this machine has, and the other backend.
+fn machines() -> Vec<(GemmBackend, Isa)> {
+    let isas = [Isa::Portable, Isa::Neon, Isa::Avx2, Isa::Avx512];
+    let direct = isas.into_iter().filter(|isa| isa.is_available());
+    let mut machines: Vec<_> = direct.map(|isa| (GemmBackend::Direct, isa)).collect();
+    // Miri does not run matrixmultiply's inline assembly and intrinsics.
+    if !cfg!(miri) {
+        machines.push((GemmBackend::MatrixMultiply, Isa::Portable));
+    }
+    machines
+}
+
+const TRANSPOSES: [[Lie; 2]; 4] =
+    [[Lie::Rows, Lie::Rows], [Lie::Rows, Lie::Columns], [Lie::Columns, Lie::Rows], [Lie::Columns, Lie::Columns]];
+
+fn every_size<T: Element>(sizes: &[usize]) {
+    let machines = machines();
+    for &m in sizes {
+        for &n in sizes {
+            for &k in sizes {
+                for [a, b] in TRANSPOSES {
+                    check::<T>(&machines, [m, n, k], a, b, 0);
+                }
+            }
+        }
+    }
+}
+
+#[cfg(not(miri))]
+const SIZES: [usize; 15] = [0, 1, 2, 3, 4, 5, 7, 8, 15, 16, 17, 31, 33, 64, 65];
+#[cfg(miri)]
+const SIZES: [usize; 5] = [0, 1, 3, 5, 7];
+
+#[test]
+fn every_size_f32() {
+    every_size::<f32>(&SIZES);
+}
+
+#[test]
+fn every_size_f64() {
+    every_size::<f64>(&SIZES);
+}
+
+#[test]
+fn every_stride() {
+    let machines = machines();
+    let sizes: &[[usize; 3]] = if cfg!(miri) {
+        &[[3, 5, 4], [1, 6, 5]]
+    } else {
+        &[[1, 1, 1], [1, 40, 37], [40, 1, 37], [5, 3, 70], [13, 20, 9], [34, 37, 41], [70, 70, 20]]
+    };
+    for &size in sizes {
+        for a in LIES {
+            for b in LIES {
+                for gap in [0, 3] {
+                    check::<f32>(&machines, size, a, b, gap);
+                    check::<f64>(&machines, size, a, b, gap);
+                }
+            }
+        }
+    }
+}
+
+/// Sizes which are cut into several blocks in each direction, and remainders.
+#[test]
+#[cfg(not(miri))]
+fn several_blocks() {
+    let machines = machines();
+    for [a, b] in TRANSPOSES {
+        check::<f32>(&machines, [70, 1100, 600], a, b, 0);
+        check::<f32>(&machines, [530, 1050, 300], a, b, 5);
+        check::<f64>(&machines, [505, 65, 530], a, b, 0);
+        check::<f64>(&machines, [7, 530, 530], a, b, 0);
+    }
+}
+
+/// A tile which is too tall or too wide for a shape would be found here.
+#[test]
+#[cfg(not(miri))]
+fn every_edge() {
+    let machines = machines();
+    for m in 1..=26 {
+        for n in 1..=70 {
+            check::<f32>(&machines, [m, n, 3], Lie::Rows, Lie::Rows, 0);
+            check::<f64>(&machines, [m, n, 2], Lie::Columns, Lie::Columns, 0);
+        }
+    }
+}
+
+#[test]
+fn auto_is_direct_and_the_other_backend_needs_no_scratch() {
+    let isa = Isa::detect();
+    let len = |backend| scratch_len::<f32>(backend, isa, 70, 70, 70, (70, 1), (1, 70));
+    assert_eq!(GemmBackend::default(), GemmBackend::Auto);
+    assert_eq!(len(GemmBackend::Auto), len(GemmBackend::Direct));
+    assert_eq!(len(GemmBackend::MatrixMultiply), 0);
+}

@@ -1,0 +1,108 @@
+//! Which instruction set the kernels run on.
+
+use std::sync::OnceLock;
+
+/// The instruction set the kernels are compiled for, chosen once per tape.
+///
+/// Every kernel exists once for each of these, so a plain release build uses
+/// what the machine has, and nobody needs to set `RUSTFLAGS`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, PartialOrd, Ord)]
+pub(crate) enum Isa {
+    /// What the target guarantees, without fused multiply-add.
+    Portable,
+    /// AArch64, where NEON with fused multiply-add is always there.
+    Neon,
+    /// x86-64 with AVX2 and FMA: vectors of 256 bits.
+    Avx2,
+    /// x86-64 with AVX-512 F, VL, DQ and BW: vectors of 512 bits.
+    Avx512,
+}
+
+impl Isa {
+    /// The best instruction set of this machine.
+    ///
+    /// The environment variable `WENGERT_ISA` (`portable`, `neon`, `avx2` or
+    /// `avx512`) picks a lesser one, for tests and for timing one against
+    /// another. A value which is unknown, or which this machine cannot run, is
+    /// ignored. The answer is found once per process and remembered.
+    pub(crate) fn detect() -> Isa {
+        static DETECTED: OnceLock<Isa> = OnceLock::new();
+        *DETECTED.get_or_init(|| {
+            let wanted = std::env::var("WENGERT_ISA").ok();
+            match wanted.as_deref().and_then(Isa::from_name) {
+                Some(isa) if isa.is_available() => isa,
+                _ => Isa::best(),
+            }
+        })
+    }
+
+    /// Whether this machine can run kernels compiled for `self`.
+    pub(crate) fn is_available(self) -> bool {
+        match self {
+            Isa::Portable => true,
+            Isa::Neon => cfg!(all(target_arch = "aarch64", not(miri))),
+            Isa::Avx2 => has_avx2(),
+            Isa::Avx512 => has_avx512(),
+        }
+    }
+
+    fn best() -> Isa {
+        [Isa::Avx512, Isa::Avx2, Isa::Neon].into_iter().find(|isa| isa.is_available()).unwrap_or(Isa::Portable)
+    }
+
+    fn from_name(name: &str) -> Option<Isa> {
+        match name {
+            "portable" => Some(Isa::Portable),
+            "neon" => Some(Isa::Neon),
+            "avx2" => Some(Isa::Avx2),
+            "avx512" => Some(Isa::Avx512),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(all(target_arch = "x86_64", not(miri)))]
+fn has_avx2() -> bool {
+    is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")
+}
+
+// AVX2 is asked for too: the AVX-512 kernels hand narrow edges to the AVX2 ones.
+#[cfg(all(target_arch = "x86_64", not(miri)))]
+fn has_avx512() -> bool {
+    has_avx2()
+        && is_x86_feature_detected!("avx512f")
+        && is_x86_feature_detected!("avx512vl")
+        && is_x86_feature_detected!("avx512dq")
+        && is_x86_feature_detected!("avx512bw")
+}
+
+#[cfg(not(all(target_arch = "x86_64", not(miri))))]
+fn has_avx2() -> bool {
+    false
+}
+
+#[cfg(not(all(target_arch = "x86_64", not(miri))))]
+fn has_avx512() -> bool {
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Isa;
+
+    #[test]
+    fn what_is_detected_can_run() {
+        assert!(Isa::detect().is_available());
+        assert!(Isa::detect() <= Isa::best());
+        assert!(Isa::Portable.is_available());
+    }
+
+    #[test]
+    fn names_are_the_variants_in_lower_case() {
+        for isa in [Isa::Portable, Isa::Neon, Isa::Avx2, Isa::Avx512] {
+            let name = format!("{isa:?}").to_lowercase();
+            assert_eq!(Isa::from_name(&name), Some(isa));
+        }
+        assert_eq!(Isa::from_name("sse9"), None);
+    }
+}

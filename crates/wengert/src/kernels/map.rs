@@ -1,0 +1,162 @@
+//! Elementwise kernels: one function over the elements of `N` operands.
+
+use std::array::from_fn;
+use std::mem::MaybeUninit;
+
+use super::isa::Isa;
+use super::nest::Nest;
+use super::{Out, Value};
+use crate::scalar::Scalar;
+use crate::shape::broadcast_strides;
+
+/// Elements which are gathered at a time where an operand is not a plain run:
+/// a kilobyte or two per operand stays in the first-level cache.
+const BLOCK: usize = 256;
+
+/// `out[i] = f([x0[i], x1[i], ...])`, the operands broadcast to the output.
+///
+/// The innermost loop sees plain runs only: an operand with another stride, or
+/// one which is broadcast, is gathered block by block. So a function is
+/// compiled once per instruction set, and gives the same bits for every layout.
+///
+/// # Safety
+/// The contract of [`crate::kernels`].
+pub(crate) unsafe fn map<T: Scalar, const N: usize>(
+    isa: Isa,
+    inputs: [Value<'_, T>; N],
+    out: Out<'_, T>,
+    f: impl Fn([T; N]) -> T + Copy,
+) {
+    if inputs.iter().all(|x| x.layout.contiguous && x.layout.len == out.len) {
+        // SAFETY: same length and no gaps, so operands and output are runs.
+        return unsafe { run(isa, inputs.map(|x| x.data), out.data, out.len, out.add, f) };
+    }
+    let strides = inputs.map(|x| broadcast_strides(x.layout.dims, x.layout.strides, out.dims));
+    let nest = Nest::new(out.dims, from_fn::<_, N, _>(|k| &*strides[k]));
+    let (len, steps) = nest.inner();
+    let mut buffers = [[MaybeUninit::<T>::uninit(); BLOCK]; N];
+    let plain = steps.iter().all(|&s| s == 1);
+    let mut to = out.data;
+    nest.for_each(|offsets| {
+        // SAFETY: the nest visits positions of the layouts, in the row-major
+        // order of the output.
+        unsafe {
+            let mut from = from_fn::<_, N, _>(|k| inputs[k].data.offset(offsets[k]));
+            if plain {
+                run(isa, from, to, len, out.add, f);
+                to = to.add(len);
+                return;
+            }
+            for k in 0..N {
+                if steps[k] == 0 {
+                    buffers[k][..len.min(BLOCK)].fill(MaybeUninit::new(*from[k]));
+                }
+            }
+            let mut left = len;
+            while left > 0 {
+                let n = left.min(BLOCK);
+                let block = from_fn::<_, N, _>(|k| {
+                    if steps[k] == 1 {
+                        return from[k];
+                    }
+                    if steps[k] != 0 {
+                        for (i, b) in buffers[k][..n].iter_mut().enumerate() {
+                            b.write(*from[k].offset(i as isize * steps[k]));
+                        }
+                    }
+                    buffers[k].as_ptr().cast()
+                });
+                run(isa, block, to, n, out.add, f);
+                to = to.add(n);
+                left -= n;
+                for k in 0..N {
+                    from[k] = from[k].wrapping_offset(n as isize * steps[k]);
+                }
+            }
+        }
+    });
+}
+
+/// [`map`] over plain runs of `n` elements.
+#[inline(always)]
+unsafe fn run<T: Scalar, const N: usize>(
+    isa: Isa,
+    from: [*const T; N],
+    to: *mut T,
+    n: usize,
+    add: bool,
+    f: impl Fn([T; N]) -> T + Copy,
+) {
+    // SAFETY: the caller's contract; an instruction set is only ever chosen
+    // where the processor has it (`Isa::detect`).
+    unsafe {
+        match isa {
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512 if n > 1 => run_avx512(from, to, n, add, f),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 if n > 1 => run_avx2(from, to, n, add, f),
+            _ => body(from, to, n, add, f),
+        }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512vl,avx512dq,avx512bw,fma")]
+unsafe fn run_avx512<T: Scalar, const N: usize>(
+    from: [*const T; N],
+    to: *mut T,
+    n: usize,
+    add: bool,
+    f: impl Fn([T; N]) -> T + Copy,
+) {
+    // SAFETY: the caller's contract.
+    unsafe { body(from, to, n, add, f) }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma")]
+unsafe fn run_avx2<T: Scalar, const N: usize>(
+    from: [*const T; N],
+    to: *mut T,
+    n: usize,
+    add: bool,
+    f: impl Fn([T; N]) -> T + Copy,
+) {
+    // SAFETY: the caller's contract.
+    unsafe { body(from, to, n, add, f) }
+}
+
+#[inline(always)]
+unsafe fn body<T: Scalar, const N: usize>(
+    from: [*const T; N],
+    to: *mut T,
+    n: usize,
+    add: bool,
+    f: impl Fn([T; N]) -> T,
+) {
+    // SAFETY: `n` elements may be read from each operand and written.
+    unsafe {
+        if add {
+            for i in 0..n {
+                *to.add(i) += f(from_fn(|k| *from[k].add(i)));
+            }
+        } else {
+            for i in 0..n {
+                to.add(i).write(f(from_fn(|k| *from[k].add(i))));
+            }
+        }
+    }
+}
+
+/// Copies (or adds) a strided value into a contiguous buffer.
+///
+/// # Safety
+/// The contract of [`crate::kernels`].
+pub(crate) unsafe fn copy<T: Scalar>(isa: Isa, x: Value<'_, T>, out: Out<'_, T>) {
+    if !out.add && x.layout.contiguous && x.layout.len == out.len {
+        // SAFETY: both hold `len` elements and do not overlap.
+        return unsafe { out.data.copy_from_nonoverlapping(x.data, out.len) };
+    }
+    // SAFETY: the caller's contract.
+    unsafe { map(isa, [x], out, |[x]| x) }
+}

@@ -1,0 +1,77 @@
+//! Loops over strided memory, which know nothing of tapes.
+//!
+//! Every kernel reads [`Value`]s and writes one [`Out`], a contiguous buffer.
+//! All are `unsafe` for the same reason and under the same contract:
+//!
+//! * each input's `data` may be read at every position of its layout;
+//! * the output may be written (and, when `add` is set, read) at
+//!   `data[..len]`, and overlaps no input;
+//! * shapes have been checked by the op's layout inference.
+
+pub(crate) mod gemm;
+pub(crate) mod isa;
+pub(crate) mod map;
+pub(crate) mod nest;
+pub(crate) mod reduce;
+pub(crate) mod softmax;
+
+use std::cell::Cell;
+use std::mem::MaybeUninit;
+
+use crate::shape::Layout;
+use gemm::GemmBackend;
+use isa::Isa;
+
+/// A tensor to read.
+#[derive(Clone, Copy)]
+pub(crate) struct Value<'a, T> {
+    pub(crate) data: *const T,
+    pub(crate) layout: &'a Layout<'a>,
+}
+
+/// A contiguous buffer to write, or to add to.
+#[derive(Clone, Copy)]
+pub(crate) struct Out<'a, T> {
+    pub(crate) data: *mut T,
+    pub(crate) dims: &'a [usize],
+    pub(crate) len: usize,
+    /// Add to what is there instead of writing.
+    pub(crate) add: bool,
+}
+
+/// What kernels run on.
+pub(crate) struct Machine<T> {
+    pub(crate) isa: Isa,
+    pub(crate) gemm: Cell<GemmBackend>,
+    /// Where matrix products pack their operands.
+    scratch: Cell<Vec<MaybeUninit<T>>>,
+}
+
+impl<T: Copy> Machine<T> {
+    pub(crate) fn new() -> Self {
+        Machine { isa: Isa::detect(), gemm: Cell::default(), scratch: Cell::default() }
+    }
+
+    /// Lends `len` elements of scratch memory, kept for the next call.
+    pub(crate) fn with_scratch(&self, len: usize, f: impl FnOnce(&mut [MaybeUninit<T>])) {
+        let mut scratch = self.scratch.take();
+        if scratch.len() < len {
+            scratch.resize(len, MaybeUninit::uninit());
+        }
+        f(&mut scratch[..len]);
+        self.scratch.set(scratch);
+    }
+}
+
+impl<T: Copy> Value<'_, T> {
+    /// Visits every element in row-major order. Values are alive by
+    /// construction: whoever made this one had a handle for it.
+    pub(crate) fn for_each(self, mut f: impl FnMut(T)) {
+        let nest = nest::Nest::new(self.layout.dims, [self.layout.strides]);
+        let (len, [step]) = nest.inner();
+        nest.for_each(|[offset]| {
+            // SAFETY: the nest visits positions of the layout.
+            (0..len as isize).for_each(|i| f(unsafe { *self.data.offset(offset + i * step) }));
+        });
+    }
+}

@@ -1,0 +1,109 @@
+//! Losses.
+
+use super::{List, binary, index};
+use crate::error::{Error, raise};
+use crate::scalar::Scalar;
+use crate::tensor::{Operand, Tensor};
+
+impl<'t, T: Scalar> Tensor<'t, T> {
+    /// The mean squared error, `mean((x - target)²)`.
+    ///
+    /// ```
+    /// # let tape = wengert::Tape::new();
+    /// assert_eq!(tape.tensor([1.0, 3.0]).mse_loss(tape.tensor([0.0, 0.0])).item(), 5.0);
+    /// ```
+    ///
+    /// # Panics
+    /// If the shapes differ: broadcasting a target is nearly always a mistake.
+    #[track_caller]
+    pub fn mse_loss(self, target: impl Operand<'t, T>) -> Self {
+        let target = target.tensor(self.tape());
+        self.same_shape("mse_loss", target);
+        (self - target).square().mean()
+    }
+
+    /// Cross-entropy of logits `[.., classes]` with one class index per row,
+    /// the mean over rows: `-mean(log_softmax(x)[row, label])`.
+    ///
+    /// ```
+    /// # let tape = wengert::Tape::new();
+    /// let logits = tape.tensor([[0.0, 0.0], [9.0, -9.0]]);
+    /// let loss = logits.cross_entropy(&[1, 0]).item();
+    /// assert!((loss - 0.5 * 2f32.ln()).abs() < 1e-6);
+    /// ```
+    ///
+    /// # Panics
+    /// If a label is not below the number of classes, or the number of labels
+    /// is not the number of rows. See [`Tensor::try_cross_entropy`] for labels
+    /// which come from outside.
+    #[track_caller]
+    pub fn cross_entropy(self, labels: &[usize]) -> Self {
+        self.check_labels(labels).unwrap_or_else(|e| raise(e));
+        self.cross_entropy_checked(labels)
+    }
+
+    /// [`Tensor::cross_entropy`] for labels which come from a file.
+    ///
+    /// # Errors
+    /// [`Error::LabelOutOfRange`] and [`Error::LabelCount`].
+    ///
+    /// ```
+    /// # let tape = wengert::Tape::new();
+    /// let error = tape.zeros([1, 3]).try_cross_entropy(&[3]).unwrap_err();
+    /// assert_eq!(error.to_string(), "cross_entropy: label 3 at position 0 is out of range for 3 classes");
+    /// ```
+    #[track_caller]
+    pub fn try_cross_entropy(self, labels: &[usize]) -> Result<Self, Error> {
+        self.check_labels(labels)?;
+        Ok(self.cross_entropy_checked(labels))
+    }
+
+    #[track_caller]
+    fn check_labels(self, labels: &[usize]) -> Result<(), Error> {
+        let op = "cross_entropy";
+        let Some((&classes, batch)) = self.shape().split_last() else {
+            panic!("{op}: needs an axis of classes, got a scalar");
+        };
+        let rows: usize = batch.iter().product();
+        if rows != labels.len() {
+            return Err(Error::LabelCount { op, rows, labels: labels.len() });
+        }
+        match labels.iter().position(|&l| l >= classes) {
+            Some(position) => Err(Error::LabelOutOfRange { op, label: labels[position], position, classes }),
+            None => Ok(()),
+        }
+    }
+
+    #[track_caller]
+    fn cross_entropy_checked(self, labels: &[usize]) -> Self {
+        let index = List::new(self.tape().arena().copy(labels));
+        let log_probabilities = self.log_softmax(-1);
+        -self.record(index::pick(log_probabilities.id(), index)).mean()
+    }
+
+    /// Binary cross-entropy of logits with targets in `[0, 1]`, the mean over
+    /// all elements: `max(x, 0) - x t + ln(1 + e^-|x|)`, which neither
+    /// overflows nor loses precision at ±1e4.
+    ///
+    /// ```
+    /// # let tape = wengert::Tape::new();
+    /// let x = tape.tensor([1e4, -1e4]);
+    /// assert_eq!(x.binary_cross_entropy_with_logits(tape.tensor([1.0, 0.0])).item(), 0.0);
+    /// ```
+    ///
+    /// # Panics
+    /// If the shapes differ.
+    #[doc(alias = "bce_with_logits")]
+    #[track_caller]
+    pub fn binary_cross_entropy_with_logits(self, target: impl Operand<'t, T>) -> Self {
+        let target = target.tensor(self.tape());
+        self.same_shape("binary_cross_entropy_with_logits", target);
+        self.record(binary::op(binary::Function::BceWithLogits, self.id(), target.id())).mean()
+    }
+
+    #[track_caller]
+    fn same_shape(self, op: &str, target: Self) {
+        let (a, b) = (self.shape(), target.shape());
+        assert!(a == b, "{op}: input and target differ in shape: {a:?} and {b:?}");
+    }
+}

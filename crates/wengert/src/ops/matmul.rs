@@ -1,0 +1,164 @@
+//! Matrix products.
+
+use super::{Emit, Id, Inferred, Op, Values, view};
+use crate::kernels::gemm::{self, Mat};
+use crate::kernels::nest::Nest;
+use crate::kernels::{Machine, Out};
+use crate::scalar::Scalar;
+use crate::shape::{Dims, broadcast_strides, contiguous_strides, try_broadcast};
+use crate::tensor::{Operand, Tensor};
+
+/// `a @ b`: matrices along the last two axes, the axes before them broadcast.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Matmul {
+    a: Id,
+    b: Id,
+}
+
+fn matmul(a: Id, b: Id) -> Op {
+    Op::Matmul(Matmul { a, b })
+}
+
+/// (batch axes, rows, columns)
+fn split(dims: &[usize]) -> (&[usize], usize, usize) {
+    let (batch, matrix) = dims.split_at(dims.len() - 2);
+    (batch, matrix[0], matrix[1])
+}
+
+impl Matmul {
+    pub(crate) fn name(&self) -> &'static str {
+        "matmul"
+    }
+
+    pub(crate) fn operands(&self) -> [Id; 2] {
+        [self.a, self.b]
+    }
+
+    #[track_caller]
+    pub(crate) fn infer<'a, T: Scalar>(&self, v: &'a impl Values<T>) -> Inferred<'a> {
+        let (a, b) = (v.value(self.a).layout.dims, v.value(self.b).layout.dims);
+        let ((batch_a, m, k), (batch_b, k_b, n)) = (split(a), split(b));
+        assert!(k == k_b, "matmul: inner dimensions differ: {a:?} x {b:?}");
+        let batch = try_broadcast(batch_a, batch_b);
+        let mut dims = batch.unwrap_or_else(|| panic!("matmul: batches do not broadcast: {a:?} x {b:?}"));
+        dims.extend([m, n]);
+        Inferred::Fresh(dims)
+    }
+
+    pub(crate) unsafe fn run<T: Scalar>(&self, v: &impl Values<T>, out: Out<'_, T>, machine: &Machine<T>) {
+        let (a, b) = (v.value(self.a), v.value(self.b));
+        let (batch, m, n) = split(out.dims);
+        let (batch_a, _, k) = split(a.layout.dims);
+        let (batch_b, ..) = split(b.layout.dims);
+        let (strides_a, strides_b) = (a.layout.strides, b.layout.strides);
+        let over_a = broadcast_strides(batch_a, &strides_a[..batch_a.len()], batch);
+        let over_b = broadcast_strides(batch_b, &strides_b[..batch_b.len()], batch);
+        let mut over_out = contiguous_strides(batch);
+        over_out.iter_mut().for_each(|s| *s *= (m * n) as isize);
+        let matrix = |strides: &[isize]| (strides[strides.len() - 2], strides[strides.len() - 1]);
+        let (step_a, step_b) = (matrix(strides_a), matrix(strides_b));
+        let backend = machine.gemm.get();
+        let scratch = gemm::scratch_len::<T>(backend, machine.isa, m, n, k, step_a, step_b);
+        let nest = Nest::new(batch, [&over_a, &over_b, &over_out]);
+        let (count, [next_a, next_b, next_out]) = nest.inner();
+        machine.with_scratch(scratch, |scratch| {
+            nest.for_each(|[at_a, at_b, at_out]| {
+                for i in 0..count as isize {
+                    // SAFETY: the nest visits the first elements of the
+                    // matrices, whose rows and columns the strides reach.
+                    unsafe {
+                        let a = Mat { data: a.data.offset(at_a + i * next_a), rs: step_a.0, cs: step_a.1 };
+                        let b = Mat { data: b.data.offset(at_b + i * next_b), rs: step_b.0, cs: step_b.1 };
+                        let c = out.data.offset(at_out + i * next_out);
+                        gemm::gemm(backend, machine.isa, m, n, k, a, b, c, n as isize, out.add, scratch);
+                    }
+                }
+            });
+        });
+    }
+
+    pub(crate) fn rule<E: Emit>(self, e: &mut E, _: Id, g: Id) {
+        let Matmul { a, b } = self;
+        let rank = |e: &E, x| {
+            // SAFETY: the shape of an operand of an op under differentiation.
+            unsafe { e.dims(x).get().len() }
+        };
+        if e.wants(a) {
+            let b_t = e.op(view::matrix_transpose(b, rank(e, b)));
+            e.give(a, matmul(g, b_t));
+        }
+        if e.wants(b) {
+            let a_t = e.op(view::matrix_transpose(a, rank(e, a)));
+            e.give(b, matmul(a_t, g));
+        }
+    }
+}
+
+impl<'t, T: Scalar> Tensor<'t, T> {
+    /// The matrix product, as NumPy and PyTorch define it:
+    ///
+    /// | `self` | `other` | result |
+    /// |---|---|---|
+    /// | `[k]` | `[k]` | `[]`, the dot product |
+    /// | `[m, k]` | `[k]` | `[m]` |
+    /// | `[k]` | `[k, n]` | `[n]` |
+    /// | `[.., m, k]` | `[.., k, n]` | `[.., m, n]`, the `..` broadcast |
+    ///
+    /// Transposed operands are read in place.
+    ///
+    /// ```
+    /// # let tape = wengert::Tape::new();
+    /// let a = tape.tensor([[1.0, 2.0], [3.0, 4.0]]);
+    /// assert_eq!(a.matmul(a.t()).to_vec(), [5.0, 11.0, 11.0, 25.0]);
+    /// assert_eq!(a.matmul(tape.tensor([1.0, 1.0])).to_vec(), [3.0, 7.0]);
+    /// ```
+    ///
+    /// # Panics
+    /// If the inner dimensions differ, the batch axes do not broadcast, or an
+    /// operand is a scalar.
+    #[doc(alias = "mm")]
+    #[doc(alias = "bmm")]
+    #[track_caller]
+    pub fn matmul(self, other: impl Operand<'t, T>) -> Self {
+        let (a, b) = (self, other.tensor(self.tape()));
+        let (left, right) = (a.shape(), b.shape());
+        let some = !left.is_empty() && !right.is_empty();
+        assert!(some, "matmul: a scalar has no inner dimension: {left:?} x {right:?}");
+        if left.len() == 2 && right.len() == 2 {
+            return self.record(matmul(a.id(), b.id()));
+        }
+        let inner = right[right.len().saturating_sub(2)];
+        let same = left[left.len() - 1] == inner;
+        assert!(same, "matmul: inner dimensions differ: {left:?} x {right:?}");
+        if left.len() == 1 || right.len() == 1 {
+            return a.matmul_vector(b);
+        }
+        // One matrix for every batch: all rows in one product.
+        if right.len() == 2 && a.is_contiguous() {
+            let rows: usize = left[..left.len() - 1].iter().product();
+            let product = self.record(matmul(a.reshape([rows, inner]).id(), b.id()));
+            let mut dims = Dims::from_slice(&left[..left.len() - 1]);
+            dims.push(right[1]);
+            return product.reshape(dims);
+        }
+        self.record(matmul(a.id(), b.id()))
+    }
+
+    /// A product where an operand has one axis, which becomes a matrix of one
+    /// row or one column meanwhile.
+    #[track_caller]
+    fn matmul_vector(self, b: Self) -> Self {
+        let (left, right) = (self.shape(), b.shape());
+        let row = if left.len() == 1 { self.reshape([1, left[0]]) } else { self };
+        let column = if right.len() == 1 { b.reshape([right[0], 1]) } else { b };
+        let product = self.record(matmul(row.id(), column.id()));
+        let mut dims = Dims::from_slice(product.shape());
+        if right.len() == 1 {
+            dims.pop();
+        }
+        if left.len() == 1 {
+            dims.remove(dims.len() - usize::from(right.len() > 1) - 1);
+        }
+        product.reshape(dims)
+    }
+}

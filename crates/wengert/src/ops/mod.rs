@@ -1,0 +1,240 @@
+//! The operations: an enum of families, one file each.
+//!
+//! A family's file holds everything about its ops: the methods on
+//! [`Tensor`](crate::Tensor), the layout of the result (`infer`), the values
+//! (`run`) and the derivative (`rule`). The matches here only hand on; none
+//! has a wildcard arm, so an op without a rule does not compile.
+
+pub(crate) mod binary;
+pub(crate) mod index;
+pub(crate) mod leaf;
+pub(crate) mod loss;
+pub(crate) mod matmul;
+pub(crate) mod reduce;
+pub(crate) mod softmax;
+pub(crate) mod unary;
+pub(crate) mod view;
+
+use crate::kernels::{Machine, Out, Value};
+use crate::scalar::Scalar;
+use crate::shape::{Dims, Layout, Strides, broadcast};
+
+use binary::{Binary, Share};
+use index::{Pick, Unpick};
+use leaf::Leaf;
+use matmul::Matmul;
+use reduce::Reduce;
+use softmax::{Softmax, SoftmaxGrad};
+use unary::{Unary, UnaryGrad};
+use view::View;
+
+/// The index of a tensor: an entry of the list, or (with the high bit set) a
+/// temporary of the sweep under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Id(u32);
+
+impl Id {
+    const TEMPORARY: u32 = 1 << 31;
+
+    pub(crate) fn entry(index: usize) -> Self {
+        assert!(index < Self::TEMPORARY as usize, "a tape holds fewer than 2^31 entries");
+        Id(index as u32)
+    }
+
+    pub(crate) fn temporary(index: usize) -> Self {
+        Id(index as u32 | Self::TEMPORARY)
+    }
+
+    /// The position in its list: of entries, or of temporaries.
+    #[inline(always)]
+    pub(crate) fn index(self) -> usize {
+        (self.0 & !Self::TEMPORARY) as usize
+    }
+
+    #[inline(always)]
+    pub(crate) fn is_temporary(self) -> bool {
+        self.0 & Self::TEMPORARY != 0
+    }
+}
+
+/// A list which an op refers to. It lies in the arena of the op's tape.
+#[derive(Debug)]
+pub(crate) struct List<T>(*const [T]);
+
+impl<T> Clone for List<T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for List<T> {}
+
+impl<T> List<T> {
+    pub(crate) fn new(list: &[T]) -> Self {
+        List(list)
+    }
+
+    /// The list.
+    ///
+    /// # Safety
+    /// The arena has not been reset since the list was made: true of every op
+    /// on the list of a tape, and of what a rule emits while it runs.
+    pub(crate) unsafe fn get<'a>(self) -> &'a [T] {
+        // SAFETY: the caller's.
+        unsafe { &*self.0 }
+    }
+}
+
+/// One operation on operands named by index: plain data.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Op {
+    Leaf(Leaf),
+    Unary(Unary),
+    UnaryGrad(UnaryGrad),
+    Binary(Binary),
+    Share(Share),
+    View(View),
+    Reduce(Reduce),
+    Matmul(Matmul),
+    Softmax(Softmax),
+    SoftmaxGrad(SoftmaxGrad),
+    Pick(Pick),
+    Unpick(Unpick),
+}
+
+/// Where an op finds its operands.
+pub(crate) trait Values<T> {
+    fn value(&self, id: Id) -> Value<'_, T>;
+}
+
+/// The result of an op before it has run.
+pub(crate) enum Inferred<'a> {
+    /// Fresh memory, laid out like an operand which is contiguous.
+    Like(&'a Layout<'a>),
+    /// Fresh memory of this shape.
+    Fresh(Dims),
+    /// The memory of `of`, from the element `offset` on.
+    View { of: Id, offset: isize, dims: Dims, strides: Strides },
+}
+
+/// What a derivative rule emits, and what it may ask.
+///
+/// In a plain sweep an emitted op runs at once, into a temporary (`op`) or
+/// straight into the adjoint of an operand (`give`). In a recorded one it is
+/// appended to the tape.
+pub(crate) trait Emit {
+    /// Whether anybody needs the adjoint of `x`.
+    fn wants(&self, x: Id) -> bool;
+    /// The result of an op.
+    fn op(&mut self, op: Op) -> Id;
+    /// Adds the result of an op to the adjoint of `x`. Axes along which `x`
+    /// was broadcast are summed away.
+    fn give(&mut self, x: Id, op: Op);
+    /// The shape of `x`.
+    fn dims(&self, x: Id) -> List<usize>;
+
+    fn mul(&mut self, a: Id, b: Id) -> Id {
+        self.op(binary::mul(a, b))
+    }
+
+    fn scale(&mut self, a: Id, by: f64) -> Id {
+        self.op(unary::scale(a, by))
+    }
+}
+
+macro_rules! families {
+    ($op:expr, $f:ident => $body:expr) => {
+        match $op {
+            Op::Leaf($f) => $body,
+            Op::Unary($f) => $body,
+            Op::UnaryGrad($f) => $body,
+            Op::Binary($f) => $body,
+            Op::Share($f) => $body,
+            Op::View($f) => $body,
+            Op::Reduce($f) => $body,
+            Op::Matmul($f) => $body,
+            Op::Softmax($f) => $body,
+            Op::SoftmaxGrad($f) => $body,
+            Op::Pick($f) => $body,
+            Op::Unpick($f) => $body,
+        }
+    };
+}
+
+impl Op {
+    /// Its name, as messages and dumps write it.
+    pub(crate) fn name(&self) -> &'static str {
+        families!(self, f => f.name())
+    }
+
+    /// Calls `f` with every operand, in order.
+    #[inline(always)]
+    pub(crate) fn operands(&self, mut f: impl FnMut(Id)) {
+        families!(self, op => op.operands().into_iter().for_each(&mut f))
+    }
+
+    /// The layout of the result.
+    ///
+    /// # Panics
+    /// If the operands' shapes do not fit.
+    #[track_caller]
+    #[inline(always)]
+    pub(crate) fn infer<'a, T: Scalar>(&self, v: &'a impl Values<T>) -> Inferred<'a> {
+        families!(self, f => f.infer(v))
+    }
+
+    /// Computes the result.
+    ///
+    /// # Safety
+    /// `out` has the shape which `infer` gave, and the contract of
+    /// [`crate::kernels`].
+    #[inline(always)]
+    pub(crate) unsafe fn run<T: Scalar>(&self, v: &impl Values<T>, out: Out<'_, T>, m: &Machine<T>) {
+        // SAFETY: the caller's.
+        families!(self, f => unsafe { f.run(v, out, m) })
+    }
+
+    /// Whether [`Op::run`] can add to its output.
+    #[inline(always)]
+    pub(crate) fn accumulates(&self) -> bool {
+        match self {
+            Op::Unary(_) | Op::UnaryGrad(_) | Op::Binary(_) | Op::Share(_) => true,
+            Op::View(_) | Op::Matmul(_) | Op::Unpick(_) => true,
+            Op::Reduce(f) => f.accumulates(),
+            Op::Leaf(_) | Op::Softmax(_) | Op::SoftmaxGrad(_) | Op::Pick(_) => false,
+        }
+    }
+
+    /// Emits the contributions of the adjoint `g` of the result `y` to the
+    /// adjoints of the operands.
+    #[inline(always)]
+    pub(crate) fn rule<E: Emit>(self, e: &mut E, y: Id, g: Id) {
+        families!(self, f => f.rule(e, y, g))
+    }
+}
+
+/// The layout of an elementwise op: the operands' shapes, broadcast.
+#[track_caller]
+#[inline(always)]
+pub(crate) fn elementwise<'a, T: Scalar, const N: usize>(name: &str, values: [Value<'a, T>; N]) -> Inferred<'a> {
+    let first = values[0].layout;
+    if first.contiguous && values.iter().all(|v| std::ptr::eq(v.layout, first)) {
+        return Inferred::Like(first);
+    }
+    broadcasting(name, values)
+}
+
+#[track_caller]
+#[inline(never)]
+fn broadcasting<'a, T: Scalar, const N: usize>(name: &str, values: [Value<'a, T>; N]) -> Inferred<'a> {
+    let mut dims = Dims::from_slice(values[0].layout.dims);
+    for v in &values[1..] {
+        if v.layout.dims != dims.as_slice() {
+            dims = broadcast(name, &dims, v.layout.dims);
+        }
+    }
+    match values.iter().find(|v| v.layout.contiguous && v.layout.dims == dims.as_slice()) {
+        Some(v) => Inferred::Like(v.layout),
+        None => Inferred::Fresh(dims),
+    }
+}

@@ -1,0 +1,713 @@
+//! The list and its arena.
+
+use std::cell::{Cell, RefCell};
+use std::ops::Range;
+use std::panic::{Location, RefUnwindSafe};
+use std::ptr::NonNull;
+
+use rand::Rng;
+
+use crate::arena::Arena;
+use crate::array::Array;
+use crate::backward::{Recording, Sweep};
+use crate::error::{Error, raise};
+use crate::kernels::gemm::GemmBackend;
+use crate::kernels::{Machine, Out, Value};
+use crate::ops::leaf::Leaf;
+use crate::ops::{Id, Inferred, Op, Values};
+use crate::params::{Parameter, new_identity, normal, uniform};
+use crate::scalar::Scalar;
+use crate::shape::{Layout, element_count};
+use crate::tensor::Tensor;
+
+/// One entry of the list: what was done, where its value lies, and which line
+/// of the program did it. Plain data, a cache line at most.
+pub(crate) struct Entry<T> {
+    pub(crate) op: Op,
+    pub(crate) data: *const T,
+    layout: NonNull<Layout<'static>>,
+    pub(crate) location: &'static Location<'static>,
+    /// A gradient flows through this entry to some leaf.
+    pub(crate) tracked: bool,
+    /// Keep the adjoint of this intermediate ([`Tensor::retain_grad`]).
+    pub(crate) retained: bool,
+    /// The memory is a parameter's, not the arena's: it may be gone while the
+    /// entry is still on the list, so it is read on behalf of a live handle
+    /// alone.
+    pub(crate) external: bool,
+}
+
+const _: () = assert!(size_of::<Entry<f64>>() <= 64);
+
+impl<T> Clone for Entry<T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for Entry<T> {}
+
+/// The leaves which stand for the parameters of one store, by index.
+struct StoreTable {
+    store: (u64, u64),
+    /// Elements in the whole store.
+    total: usize,
+    epoch: u64,
+    /// Set anew whenever the table starts to stand for something else.
+    stamp: u64,
+    leaves: Vec<(u64, Id)>,
+}
+
+struct List<T> {
+    entries: Vec<Entry<T>>,
+    tables: Vec<StoreTable>,
+    stamps: u64,
+    high_water: usize,
+}
+
+/// What a tape holds; see [`Tape::stats`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Entries on the list.
+    pub entries: usize,
+    /// The most entries there ever were.
+    pub high_water_entries: usize,
+    /// Bytes of values and shapes since the last rewind.
+    pub live_bytes: usize,
+    /// The most there ever were.
+    pub high_water_bytes: usize,
+    /// Bytes taken from the system for them.
+    pub reserved_bytes: usize,
+    /// Bytes taken from the system for adjoints by plain sweeps: the peak of
+    /// those alive at one time.
+    pub sweep_bytes: usize,
+}
+
+/// A Wengert list: the operations of one step, in order, and their values.
+///
+/// Operations on [`Tensor`]s append entries; [`Tensor::backward`] sweeps them
+/// in reverse; [`Tape::rewind`] forgets them and keeps the memory, so that from
+/// the third turn on a loop which repeats its shapes allocates nothing.
+///
+/// A tape is `Send` and not `Sync`: one per thread, any number over one shared
+/// [`Params`](crate::Params).
+///
+/// ```
+/// use wengert::Tape;
+/// let mut tape = Tape::new();
+/// for step in 0..3 {
+///     tape.rewind();
+///     let x = tape.scalar(step as f32).require_grad();
+///     let grads = (x * x).backward();
+///     assert_eq!(grads.get(x).unwrap().item(), 2.0 * step as f32);
+/// }
+/// ```
+pub struct Tape<T: Scalar = f32> {
+    id: u64,
+    epoch: u64,
+    arena: Arena,
+    list: RefCell<List<T>>,
+    recording: Cell<bool>,
+    check_finite: Cell<bool>,
+    pub(crate) machine: Machine<T>,
+    pub(crate) sweep: Cell<Option<Box<Sweep<T>>>>,
+    pub(crate) marks: Cell<Option<Box<Recording>>>,
+    child: Cell<Option<Box<Tape<T>>>>,
+}
+
+// SAFETY: entries point into the tape's own arena, or into parameters, which
+// are `Sync`; the latter are read only on behalf of a live handle.
+unsafe impl<T: Scalar> Send for Tape<T> {}
+
+// A panic leaves at worst entries which nobody refers to; a sweep starts by
+// discarding what an unfinished one left.
+impl<T: Scalar> RefUnwindSafe for Tape<T> {}
+
+impl Tape<f32> {
+    /// An empty tape of `f32`.
+    pub fn new() -> Self {
+        Self::default()
+    }
+}
+
+impl Tape<f64> {
+    /// An empty tape of `f64`, as gradient checks want it.
+    ///
+    /// ```
+    /// let tape = wengert::Tape::new_f64();
+    /// assert_eq!(tape.scalar(0.1).item(), 0.1_f64);
+    /// ```
+    pub fn new_f64() -> Self {
+        Self::default()
+    }
+}
+
+impl<T: Scalar> Default for Tape<T> {
+    fn default() -> Self {
+        Self::with_capacity(0, 0)
+    }
+}
+
+impl<T: Scalar> Tape<T> {
+    /// A tape with room for this many entries, and bytes of values.
+    ///
+    /// ```
+    /// let mut tape = wengert::Tape::<f32>::with_capacity(1000, 1 << 20);
+    /// tape.touch_pages();
+    /// assert!(tape.stats().reserved_bytes >= 1 << 20);
+    /// ```
+    pub fn with_capacity(entries: usize, bytes: usize) -> Self {
+        let list = List { entries: Vec::with_capacity(entries), tables: Vec::new(), stamps: 0, high_water: 0 };
+        Tape {
+            id: new_identity(),
+            epoch: 0,
+            arena: if bytes == 0 { Arena::default() } else { Arena::with_capacity(bytes) },
+            list: RefCell::new(list),
+            recording: Cell::new(true),
+            check_finite: Cell::new(false),
+            machine: Machine::new(),
+            sweep: Cell::new(None),
+            marks: Cell::new(None),
+            child: Cell::new(None),
+        }
+    }
+
+    /// Forgets every entry and value, in constant time; capacity is kept.
+    ///
+    /// Takes `&mut self`, so a tensor of the turn before does not compile:
+    ///
+    /// ```compile_fail
+    /// let mut tape = wengert::Tape::new();
+    /// let x = tape.scalar(1.0);
+    /// tape.rewind();
+    /// x.item();
+    /// ```
+    pub fn rewind(&mut self) {
+        let list = self.list.get_mut();
+        list.high_water = list.high_water.max(list.entries.len());
+        list.entries.clear();
+        self.epoch += 1;
+        self.arena.reset();
+        // A panic may have passed through a `no_grad`.
+        self.recording.set(true);
+    }
+
+    /// [`Tape::rewind`], and a write to every page which is reserved: the
+    /// operating system then hands them over now and not at first use.
+    pub fn touch_pages(&mut self) {
+        self.rewind();
+        self.arena.touch();
+    }
+
+    /// Entries and memory, now and at most.
+    pub fn stats(&self) -> Stats {
+        let list = self.list.borrow();
+        let sweep = self.sweep.take();
+        let sweep_bytes = sweep.as_ref().map_or(0, |s| s.reserved_bytes());
+        self.sweep.set(sweep);
+        Stats {
+            entries: list.entries.len(),
+            high_water_entries: list.high_water.max(list.entries.len()),
+            live_bytes: self.arena.live_bytes(),
+            high_water_bytes: self.arena.high_water_bytes(),
+            reserved_bytes: self.arena.reserved_bytes(),
+            sweep_bytes,
+        }
+    }
+
+    /// Which kernels multiply matrices from now on; see [`GemmBackend`].
+    pub fn set_gemm_backend(&self, backend: GemmBackend) {
+        self.machine.gemm.set(backend);
+    }
+
+    /// Whether every op from now on checks its result, and panics at the line
+    /// of the program which made the first value that is NaN or infinite.
+    ///
+    /// ```should_panic
+    /// let tape = wengert::Tape::new();
+    /// tape.set_check_finite(true);
+    /// tape.scalar(-1.0).ln(); // ln: made NaN at element 0 of [] ...
+    /// ```
+    pub fn set_check_finite(&self, check: bool) {
+        self.check_finite.set(check);
+    }
+
+    /// Runs `f` without recording: values are computed, no op goes on the
+    /// list, and what comes out is a constant.
+    ///
+    /// The values stay until the rewind; see [`Tape::evaluate`] for a scope
+    /// which gives its memory back.
+    ///
+    /// ```
+    /// let tape = wengert::Tape::new();
+    /// let x = tape.scalar(2.0).require_grad();
+    /// let y = tape.no_grad(|| x * x);
+    /// assert!(!y.requires_grad());
+    /// ```
+    pub fn no_grad<R>(&self, f: impl FnOnce() -> R) -> R {
+        struct Restore<'a>(&'a Cell<bool>, bool);
+        impl Drop for Restore<'_> {
+            fn drop(&mut self) {
+                self.0.set(self.1);
+            }
+        }
+        let _restore = Restore(&self.recording, self.recording.replace(false));
+        f()
+    }
+
+    /// Whether ops are recorded: not inside [`Tape::no_grad`].
+    pub fn is_recording(&self) -> bool {
+        self.recording.get()
+    }
+
+    /// Runs `f` on a tape of its own which records nothing, and takes the
+    /// memory back: evaluation in the middle of a step does not make this tape
+    /// grow. What comes out is host values.
+    ///
+    /// The scope's tape is kept for the next call, so this allocates nothing
+    /// in the steady state. A tensor of this tape is brought in by
+    /// [`Tape::constant`].
+    ///
+    /// ```
+    /// let tape = wengert::Tape::new();
+    /// let x = tape.scalar(3.0);
+    /// let before = tape.stats();
+    /// let y = tape.evaluate(|scope| scope.constant(x).square().item());
+    /// assert_eq!(y, 9.0);
+    /// assert_eq!(tape.stats(), before);
+    /// ```
+    ///
+    /// A tensor cannot leave:
+    ///
+    /// ```compile_fail
+    /// let tape = wengert::Tape::new();
+    /// let y = tape.evaluate(|scope| scope.scalar(3.0));
+    /// ```
+    pub fn evaluate<R>(&self, f: impl for<'c> FnOnce(&'c Tape<T>) -> R) -> R {
+        let mut child = self.child.take().unwrap_or_default();
+        child.rewind();
+        child.recording.set(false);
+        child.check_finite.set(self.check_finite.get());
+        child.machine.gemm.set(self.machine.gemm.get());
+        let result = f(&child);
+        self.child.set(Some(child));
+        result
+    }
+
+    pub(crate) fn id(&self) -> u64 {
+        self.id
+    }
+
+    pub(crate) fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    pub(crate) fn arena(&self) -> &Arena {
+        &self.arena
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.list.borrow().entries.len()
+    }
+
+    #[inline(always)]
+    pub(crate) fn entry(&self, id: Id) -> Entry<T> {
+        self.list.borrow().entries[id.index()]
+    }
+
+    #[inline(always)]
+    pub(crate) fn layout(&self, entry: &Entry<T>) -> &Layout<'_> {
+        // SAFETY: every entry's layout lies in this tape's arena (or is
+        // static), and entries go when the arena is reset.
+        unsafe { entry.layout.as_ref() }
+    }
+
+    pub(crate) fn retain(&self, id: Id) {
+        self.list.borrow_mut().entries[id.index()].retained = true;
+    }
+
+    #[inline(always)]
+    fn append(&self, entry: Entry<T>) -> Id {
+        let mut list = self.list.borrow_mut();
+        let id = Id::entry(list.entries.len());
+        list.entries.push(entry);
+        id
+    }
+
+    /// Appends a leaf whose values lie in the arena, or in parameters.
+    fn leaf(&self, leaf: Leaf, data: *const T, layout: &Layout<'_>, location: &'static Location<'static>) -> Id {
+        let (tracked, external) = (leaf.tracked(), matches!(leaf, Leaf::Param { .. }));
+        let (op, layout) = (leaf.into(), erase(layout));
+        self.append(Entry { op, data, layout, location, tracked, retained: false, external })
+    }
+
+    /// Appends a leaf with the values of another entry.
+    pub(crate) fn alias(&self, id: Id, leaf: Leaf, location: &'static Location<'static>) -> Id {
+        let entry = self.entry(id);
+        self.append(Entry { op: leaf.into(), tracked: leaf.tracked(), retained: false, location, ..entry })
+    }
+
+    /// Runs an op and appends its entry.
+    #[track_caller]
+    #[inline]
+    pub(crate) fn record(&self, op: Op, location: &'static Location<'static>) -> Id {
+        let recording = self.recording.get();
+        let mut tracked = false;
+        if recording {
+            let list = self.list.borrow();
+            op.operands(|x| tracked |= list.entries[x.index()].tracked);
+        }
+        let mut external = false;
+        let (data, layout) = match op.infer(self) {
+            Inferred::Like(layout) => (self.run(&op, layout), layout),
+            Inferred::Fresh(dims) => {
+                let layout = self.arena.contiguous(&dims);
+                (self.run(&op, layout), layout)
+            }
+            Inferred::View { of, offset, dims, strides } => {
+                let of = self.entry(of);
+                external = of.external;
+                // SAFETY: the view lies within its operand's memory.
+                let data = unsafe { of.data.offset(offset) };
+                (data, self.arena.strided(&dims, &strides))
+            }
+        };
+        if self.check_finite.get() {
+            self.refuse_non_finite(&op, Value { data, layout }, location);
+        }
+        let op = if recording { op } else { Leaf::Constant.into() };
+        self.append(Entry { op, data, layout: erase(layout), location, tracked, retained: false, external })
+    }
+
+    #[inline(always)]
+    fn run(&self, op: &Op, layout: &Layout<'_>) -> *const T {
+        let data = self.arena.alloc::<T>(layout.len).as_ptr();
+        let out = Out { data, dims: layout.dims, len: layout.len, add: false };
+        // SAFETY: fresh memory of the inferred shape; operands are entries of
+        // this tape, whose values are alive: the caller has handles for them.
+        unsafe { op.run(self, out, &self.machine) };
+        data
+    }
+
+    /// The leaf which stands for a parameter: one for each parameter, store
+    /// and version of the store in one epoch.
+    pub(crate) fn parameter(&self, p: &Parameter<T>, location: &'static Location<'static>) -> Id {
+        let (table, stamp) = {
+            let mut list = self.list.borrow_mut();
+            let (table, stamp) = list.table(p.store(), p.total(), self.epoch);
+            let leaves = &mut list.tables[table].leaves;
+            let index = p.index() as usize;
+            if leaves.len() <= index {
+                leaves.resize(index + 1, (0, Id::entry(0)));
+            }
+            if leaves[index].0 == stamp {
+                return leaves[index].1;
+            }
+            (table, stamp)
+        };
+        let table16 = u16::try_from(table).expect("fewer than 65,536 stores of parameters in one turn");
+        let leaf = Leaf::Param { table: table16, index: p.index(), offset: p.range().start, frozen: p.is_frozen() };
+        let id = self.leaf(leaf, p.data(), self.arena.contiguous(p.shape()), location);
+        self.list.borrow_mut().tables[table].leaves[p.index() as usize] = (stamp, id);
+        id
+    }
+
+    /// Identity and number of elements of the store of a [`Leaf::Param`].
+    #[inline]
+    pub(crate) fn store_of(&self, table: u16) -> (u64, usize) {
+        let table = &self.list.borrow().tables[table as usize];
+        (table.store.0, table.total)
+    }
+
+    /// Store, index and place in the slab, if an entry is a parameter's leaf.
+    pub(crate) fn parameter_of(&self, id: Id) -> Option<(u64, usize, Range<usize>)> {
+        let entry = self.entry(id);
+        let Op::Leaf(Leaf::Param { table, index, offset, .. }) = entry.op else { return None };
+        Some((self.store_of(table).0, index as usize, offset..offset + self.layout(&entry).len))
+    }
+
+    #[track_caller]
+    fn refuse_non_finite(&self, op: &Op, value: Value<'_, T>, location: &Location<'_>) {
+        if let Some((at, bad)) = non_finite(value) {
+            panic!("{}: made {bad} at element {at} of {:?} ({location})", op.name(), value.layout.dims);
+        }
+    }
+
+    /// The entry which first held a NaN or an infinity, of those whose values
+    /// lie in this tape's arena (parameters are not looked at).
+    ///
+    /// ```
+    /// let tape = wengert::Tape::new();
+    /// let x = tape.tensor([1.0, -1.0]);
+    /// let y = x.ln() * 2.0;
+    /// let found = tape.first_non_finite().unwrap();
+    /// assert_eq!((found.op, found.element), ("ln", 1));
+    /// assert!(found.location.file().ends_with(".rs"));
+    /// # let _ = y;
+    /// ```
+    pub fn first_non_finite(&self) -> Option<NonFinite> {
+        (0..self.len()).find_map(|i| {
+            let entry = self.entry(Id::entry(i));
+            if entry.external {
+                return None;
+            }
+            let (element, value) = non_finite(Value { data: entry.data, layout: self.layout(&entry) })?;
+            Some(NonFinite { entry: i, op: entry.op.name(), element, value: value.to_f64(), location: entry.location })
+        })
+    }
+}
+
+/// What [`Tape::first_non_finite`] found.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct NonFinite {
+    /// The entry's index.
+    pub entry: usize,
+    /// The name of the op which made it.
+    pub op: &'static str,
+    /// The position of the value in row-major order.
+    pub element: usize,
+    /// NaN or an infinity.
+    pub value: f64,
+    /// The line of the program which recorded it.
+    pub location: &'static Location<'static>,
+}
+
+fn non_finite<T: Scalar>(value: Value<'_, T>) -> Option<(usize, T)> {
+    let (mut at, mut found) = (0, None);
+    value.for_each(|x| {
+        if found.is_none() && !x.is_finite() {
+            found = Some((at, x));
+        }
+        at += 1;
+    });
+    found
+}
+
+/// Forgets the arena's lifetime; [`Tape::layout`] gives it back.
+fn erase(layout: &Layout<'_>) -> NonNull<Layout<'static>> {
+    NonNull::from(layout).cast()
+}
+
+impl<T: Scalar> Values<T> for Tape<T> {
+    #[inline(always)]
+    fn value(&self, id: Id) -> Value<'_, T> {
+        let entry = self.entry(id);
+        Value { data: entry.data, layout: self.layout(&entry) }
+    }
+}
+
+impl<T> List<T> {
+    /// The table of a store at one version, and its stamp.
+    fn table(&mut self, store: (u64, u64), total: usize, epoch: u64) -> (usize, u64) {
+        let at = self.tables.iter().position(|t| t.store.0 == store.0);
+        // A store which was not used in this turn may be gone: its table is
+        // free for another.
+        let at = at.or_else(|| self.tables.iter().position(|t| t.epoch != epoch)).unwrap_or_else(|| {
+            self.tables.push(StoreTable { store: (0, 0), total, epoch, stamp: 0, leaves: Vec::new() });
+            self.tables.len() - 1
+        });
+        let table = &mut self.tables[at];
+        if table.store != store || table.epoch != epoch {
+            self.stamps += 1;
+            (table.store, table.epoch, table.stamp, table.total) = (store, epoch, self.stamps, total);
+        }
+        (at, table.stamp)
+    }
+}
+
+/// Creation. Every tensor made here is a constant until
+/// [`require_grad`](Tensor::require_grad).
+impl<T: Scalar> Tape<T> {
+    #[track_caller]
+    #[inline]
+    fn create(
+        &self,
+        shape: &[usize],
+        fill: impl FnOnce(&mut dyn Iterator<Item = &mut std::mem::MaybeUninit<T>>),
+    ) -> Tensor<'_, T> {
+        let layout = self.arena.contiguous(shape);
+        let data = self.arena.alloc::<T>(layout.len);
+        // SAFETY: fresh memory of `len` elements; `MaybeUninit` asks nothing
+        // of its contents.
+        let to = unsafe { std::slice::from_raw_parts_mut(data.as_ptr().cast(), layout.len) };
+        fill(&mut to.iter_mut());
+        Tensor::new(self, self.leaf(Leaf::Constant, data.as_ptr(), layout, Location::caller()))
+    }
+
+    #[track_caller]
+    fn from_fn(&self, shape: impl AsRef<[usize]>, mut f: impl FnMut(usize) -> T) -> Tensor<'_, T> {
+        self.create(shape.as_ref(), |to| {
+            to.enumerate().for_each(|(i, x)| {
+                x.write(f(i));
+            })
+        })
+    }
+
+    /// A tensor from nested arrays, a `Vec`, a number, or an [`Array`].
+    ///
+    /// ```
+    /// let tape = wengert::Tape::new();
+    /// assert_eq!(tape.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]).shape(), &[2, 3]);
+    /// ```
+    #[track_caller]
+    pub fn tensor(&self, values: impl Into<Array<T>>) -> Tensor<'_, T> {
+        let array = values.into();
+        self.input(array.shape(), array.as_slice())
+    }
+
+    /// A tensor of this shape with a copy of these values, row-major.
+    ///
+    /// ```
+    /// let tape = wengert::Tape::new();
+    /// let x = tape.input([2, 2], &[1.0, 2.0, 3.0, 4.0]);
+    /// assert_eq!(x.sum_axes(0).to_vec(), [4.0, 6.0]);
+    /// ```
+    ///
+    /// # Panics
+    /// If the number of values is not that of the shape.
+    #[track_caller]
+    pub fn input(&self, shape: impl AsRef<[usize]>, values: &[T]) -> Tensor<'_, T> {
+        match self.try_input(shape, values) {
+            Ok(x) => x,
+            Err(error) => raise(error),
+        }
+    }
+
+    /// [`Tape::input`] for data whose length is known only at run time.
+    ///
+    /// # Errors
+    /// [`Error::LengthMismatch`].
+    #[track_caller]
+    pub fn try_input(&self, shape: impl AsRef<[usize]>, values: &[T]) -> Result<Tensor<'_, T>, Error> {
+        let shape = shape.as_ref();
+        let expected = element_count(shape);
+        if expected != values.len() {
+            return Err(Error::LengthMismatch { op: "input", shape: shape.to_vec(), expected, got: values.len() });
+        }
+        let layout = self.arena.contiguous(shape);
+        let data = self.arena.copy(values).as_ptr();
+        Ok(Tensor::new(self, self.leaf(Leaf::Constant, data, layout, Location::caller())))
+    }
+
+    /// A tensor of rank 0.
+    #[track_caller]
+    pub fn scalar(&self, value: T) -> Tensor<'_, T> {
+        let data = std::ptr::from_ref(self.arena.store(value));
+        Tensor::new(self, self.leaf(Leaf::Constant, data, &Layout::SCALAR, Location::caller()))
+    }
+
+    /// Zeros.
+    #[track_caller]
+    pub fn zeros(&self, shape: impl AsRef<[usize]>) -> Tensor<'_, T> {
+        self.full(shape, T::ZERO)
+    }
+
+    /// Ones.
+    #[track_caller]
+    pub fn ones(&self, shape: impl AsRef<[usize]>) -> Tensor<'_, T> {
+        self.full(shape, T::ONE)
+    }
+
+    /// One value everywhere.
+    #[track_caller]
+    pub fn full(&self, shape: impl AsRef<[usize]>, value: T) -> Tensor<'_, T> {
+        self.from_fn(shape, |_| value)
+    }
+
+    /// The identity matrix `[n, n]`.
+    #[track_caller]
+    pub fn eye(&self, n: usize) -> Tensor<'_, T> {
+        self.from_fn([n, n], |i| if i / n == i % n { T::ONE } else { T::ZERO })
+    }
+
+    /// `start, start + step, ...` up to but not including `end`: of length
+    /// `ceil((end - start) / step)`, as NumPy's.
+    ///
+    /// ```
+    /// let tape = wengert::Tape::new();
+    /// assert_eq!(tape.arange(1.0, 2.0, 0.25).to_vec(), [1.0, 1.25, 1.5, 1.75]);
+    /// assert_eq!(tape.arange(2.0, 1.0, 1.0).len(), 0);
+    /// ```
+    ///
+    /// # Panics
+    /// If `step` is 0 or a number is not finite.
+    #[track_caller]
+    pub fn arange(&self, start: T, end: T, step: T) -> Tensor<'_, T> {
+        let [a, b, s] = [start, end, step].map(Scalar::to_f64);
+        let fits = s != 0.0 && (a + b + s).is_finite();
+        assert!(fits, "arange: no progression from {start} to {end} in steps of {step}");
+        let n = ((b - a) / s).ceil().max(0.0) as usize;
+        self.from_fn([n], |i| T::from_f64(a + s * i as f64))
+    }
+
+    /// `n` numbers evenly spaced from `start` to `end`, both included.
+    ///
+    /// ```
+    /// let tape = wengert::Tape::new();
+    /// assert_eq!(tape.linspace(0.0, 1.0, 5).to_vec(), [0.0, 0.25, 0.5, 0.75, 1.0]);
+    /// ```
+    #[track_caller]
+    pub fn linspace(&self, start: T, end: T, n: usize) -> Tensor<'_, T> {
+        let (a, b) = (start.to_f64(), end.to_f64());
+        let last = n.saturating_sub(1).max(1) as f64;
+        // From the nearer end, so that both ends are exact.
+        let at = |i: usize| match 2 * i < n {
+            true => a + (b - a) * (i as f64 / last),
+            false => b - (b - a) * ((last - i as f64) / last),
+        };
+        self.from_fn([n], |i| T::from_f64(if n == 1 { a } else { at(i) }))
+    }
+
+    /// Uniform over `[0, 1)`.
+    #[track_caller]
+    pub fn rand(&self, shape: impl AsRef<[usize]>, rng: &mut impl Rng) -> Tensor<'_, T> {
+        self.uniform(shape, T::ZERO, T::ONE, rng)
+    }
+
+    /// Uniform over `[low, high)`.
+    #[track_caller]
+    pub fn uniform(&self, shape: impl AsRef<[usize]>, low: T, high: T, rng: &mut impl Rng) -> Tensor<'_, T> {
+        self.from_fn(shape, |_| uniform(low, high, rng))
+    }
+
+    /// The standard normal distribution.
+    ///
+    /// ```
+    /// use rand::{SeedableRng, rngs::StdRng};
+    /// let tape = wengert::Tape::new();
+    /// let x = tape.randn([1000], &mut StdRng::seed_from_u64(0));
+    /// assert!(x.mean().item().abs() < 0.1);
+    /// ```
+    #[track_caller]
+    pub fn randn(&self, shape: impl AsRef<[usize]>, rng: &mut impl Rng) -> Tensor<'_, T> {
+        self.normal(shape, T::ZERO, T::ONE, rng)
+    }
+
+    /// The normal distribution.
+    #[track_caller]
+    pub fn normal(&self, shape: impl AsRef<[usize]>, mean: T, std: T, rng: &mut impl Rng) -> Tensor<'_, T> {
+        self.from_fn(shape, |_| normal(mean, std, rng))
+    }
+
+    /// A parameter as a tensor, where an operator wants one on its left:
+    /// `tape.param(&params[w]) * 2.0`. No copy is made.
+    #[track_caller]
+    pub fn param<'t>(&'t self, parameter: &'t Parameter<T>) -> Tensor<'t, T> {
+        Tensor::new(self, self.parameter(parameter, Location::caller()))
+    }
+
+    /// A copy of a tensor of another tape (the scope of [`Tape::evaluate`], or
+    /// another thread's), as a constant of this one.
+    #[track_caller]
+    pub fn constant(&self, x: Tensor<'_, T>) -> Tensor<'_, T> {
+        self.create(x.shape(), |to| {
+            x.value().for_each(|v| {
+                if let Some(slot) = to.next() {
+                    slot.write(v);
+                }
+            });
+        })
+    }
+}
