@@ -88,6 +88,11 @@ impl<T: Scalar> Emit for Plain<'_, T> {
         }
         let tape = self.tape;
         let layout = tape.layout(&entry);
+        if let Op::View(view::View::Same { x: g }) = op {
+            let g = self.sweep.temporaries[g.index()];
+            let g = self.sweep.pool.share(g);
+            return self.pass(x, &entry, g);
+        }
         let same = match op.infer(self) {
             Inferred::Like(l) => std::ptr::eq(l, layout) || l.dims == layout.dims,
             Inferred::Fresh(dims) => dims.as_slice() == layout.dims,
@@ -175,10 +180,7 @@ impl<T: Scalar> Plain<'_, T> {
             }
             // Only memory which is the pool's, or lasts as long as the sweep,
             // may be handed over; the values of entries do.
-            Target::Adjoint if !self.is_pending(x) => {
-                let shared = self.sweep.pool.share(t);
-                self.set(x, shared);
-            }
+            Target::Adjoint if !self.is_pending(x) => return self.set(x, t),
             Target::Adjoint => {
                 let (to, add) = self.writable(x, layout);
                 let out = Out { data: to.data, dims: layout.dims, len: layout.len, add };

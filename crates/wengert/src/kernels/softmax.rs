@@ -3,65 +3,15 @@
 //! All are shifted by the largest element first, so that no exponential
 //! overflows (Blanchard, Higham, Higham, IMA J. Numer. Anal. 41, 2021).
 
-use super::reduce::{Max, Sum, tree};
+use super::nest::Nest;
+use super::reduce::{Fold, Max, Sum, tree};
 use super::{Out, Value};
 use crate::scalar::Scalar;
-use crate::shape::contiguous_strides;
+use crate::shape::{Dims, contiguous_strides};
 
-/// Calls `f` once per line along `axis`, with the position of the line's first
-/// element in each operand and in the output, and the strides along the line.
-///
-/// # Safety
-/// Operands and output have the shape `dims`, the output is contiguous.
-#[inline(always)]
-unsafe fn lines<T: Scalar, const N: usize>(
-    inputs: [Value<'_, T>; N],
-    axis: usize,
-    out: Out<'_, T>,
-    mut f: impl FnMut([Line<T>; N], LineMut<T>),
-) {
-    let to = contiguous_strides(out.dims);
-    let mut dims = crate::shape::Dims::from_slice(out.dims);
-    let n = std::mem::replace(&mut dims[axis], 1);
-    if n == 0 {
-        return;
-    }
-    // Lines are visited one axis at a time: the innermost loop of the nest
-    // over all other axes is walked here.
-    let visit = |offsets: [isize; N], to_offset: isize, f: &mut dyn FnMut([Line<T>; N], LineMut<T>)| {
-        let from = std::array::from_fn(|k| Line {
-            // SAFETY: the offset is a position of the layout.
-            data: unsafe { inputs[k].data.offset(offsets[k]) },
-            step: inputs[k].layout.strides[axis],
-            len: n,
-        });
-        // SAFETY: likewise for the output.
-        let data = unsafe { out.data.offset(to_offset) };
-        f(from, LineMut { data, step: to[axis], len: n });
-    };
-    let total: usize = dims.iter().product();
-    for line in 0..total {
-        let (mut rest, mut offsets, mut to_offset) = (line, [0isize; N], 0isize);
-        for i in (0..dims.len()).rev() {
-            let at = (rest % dims[i]) as isize;
-            rest /= dims[i];
-            (0..N).for_each(|k| offsets[k] += at * inputs[k].layout.strides[i]);
-            to_offset += at * to[i];
-        }
-        visit(offsets, to_offset, &mut f);
-    }
-}
-
-/// One line of an operand.
+/// The elements of one operand along the axis.
 #[derive(Clone, Copy)]
 struct Line<T> {
-    data: *const T,
-    step: isize,
-    len: usize,
-}
-
-/// One line of the output.
-struct LineMut<T> {
     data: *mut T,
     step: isize,
     len: usize,
@@ -69,46 +19,70 @@ struct LineMut<T> {
 
 impl<T: Scalar> Line<T> {
     #[inline(always)]
-    fn get(&self, i: usize) -> T {
+    fn at(&self, i: usize) -> *mut T {
         debug_assert!(i < self.len);
-        // SAFETY: within the line, which lies within the operand.
-        unsafe { *self.data.offset(i as isize * self.step) }
+        self.data.wrapping_offset(i as isize * self.step)
     }
 
-    fn slice(&self) -> Option<&[T]> {
-        // SAFETY: `len` elements without gaps, within the operand.
-        (self.step == 1).then(|| unsafe { std::slice::from_raw_parts(self.data, self.len) })
+    #[inline(always)]
+    fn get(&self, i: usize) -> T {
+        // SAFETY: within a line of an operand, or of the output where it has
+        // been set (see `lines`).
+        unsafe { *self.at(i) }
     }
 
-    fn max(&self) -> T {
-        match self.slice() {
-            Some(x) => tree::<T, Max>(x),
-            None => (1..self.len).fold(self.get(0), |m, i| <Max as super::reduce::Fold<T>>::fold(m, self.get(i))),
+    /// Called for the line of the output alone.
+    #[inline(always)]
+    fn set(&self, i: usize, value: T) {
+        // SAFETY: within a line of the output (see `lines`).
+        unsafe { self.at(i).write(value) }
+    }
+
+    #[inline(always)]
+    fn fold<F: Fold<T>>(&self) -> T {
+        if self.step == 1 {
+            // SAFETY: `len` elements without gaps, all initialised.
+            return tree::<T, F>(unsafe { std::slice::from_raw_parts(self.data, self.len) });
         }
+        (0..self.len).fold(F::EMPTY, |acc, i| F::fold(acc, self.get(i)))
     }
 }
 
-impl<T: Scalar> LineMut<T> {
-    #[inline(always)]
-    fn set(&mut self, i: usize, value: T) {
-        debug_assert!(i < self.len);
-        // SAFETY: within the line, which lies within the output.
-        unsafe { *self.data.offset(i as isize * self.step) = value }
-    }
+/// An operand, or the output, as memory which is walked line by line.
+type Memory<'a, T> = (*mut T, &'a [isize]);
 
-    #[inline(always)]
-    fn get(&self, i: usize) -> T {
-        // SAFETY: as above; callers read what they have set.
-        unsafe { *self.data.offset(i as isize * self.step) }
+/// Calls `f` once per line along `axis`, with the line of each operand and (as
+/// the last one) of the output.
+///
+/// # Safety
+/// The contract of [`crate::kernels`], operands and output of the shape
+/// `dims`; `f` sets the output's line alone.
+#[inline(always)]
+unsafe fn lines<T: Scalar, const N: usize>(
+    dims: &[usize],
+    axis: usize,
+    memory: [Memory<'_, T>; N],
+    mut f: impl FnMut([Line<T>; N]),
+) {
+    let mut others = Dims::from_slice(dims);
+    let len = std::mem::replace(&mut others[axis], 1);
+    if len == 0 {
+        return;
     }
-
-    fn sum(&self) -> T {
-        if self.step == 1 {
-            // SAFETY: the whole line has been set.
-            return tree::<T, Sum>(unsafe { std::slice::from_raw_parts(self.data, self.len) });
+    let nest = Nest::new(&others, memory.map(|(_, strides)| strides));
+    let (count, steps) = nest.inner();
+    nest.for_each(|offsets| {
+        for i in 0..count as isize {
+            f(std::array::from_fn(|k| {
+                let (data, strides) = memory[k];
+                Line { data: data.wrapping_offset(offsets[k] + i * steps[k]), step: strides[axis], len }
+            }));
         }
-        (0..self.len).map(|i| self.get(i)).sum()
-    }
+    });
+}
+
+fn read<'a, T>(x: Value<'a, T>) -> Memory<'a, T> {
+    (x.data.cast_mut(), x.layout.strides)
 }
 
 /// `e^(x_i - max) / sum_j e^(x_j - max)`.
@@ -118,10 +92,10 @@ impl<T: Scalar> LineMut<T> {
 pub(crate) unsafe fn softmax<T: Scalar>(x: Value<'_, T>, axis: usize, out: Out<'_, T>) {
     // SAFETY: input and output have one shape.
     unsafe {
-        lines([x], axis, out, |[x], mut y| {
-            let max = x.max();
+        lines(out.dims, axis, [read(x), (out.data, &contiguous_strides(out.dims))], |[x, y]| {
+            let max = x.fold::<Max>();
             (0..x.len).for_each(|i| y.set(i, (x.get(i) - max).exp()));
-            let sum = y.sum();
+            let sum = y.fold::<Sum>();
             (0..x.len).for_each(|i| y.set(i, y.get(i) / sum));
         });
     }
@@ -134,10 +108,10 @@ pub(crate) unsafe fn softmax<T: Scalar>(x: Value<'_, T>, axis: usize, out: Out<'
 pub(crate) unsafe fn log_softmax<T: Scalar>(x: Value<'_, T>, axis: usize, out: Out<'_, T>) {
     // SAFETY: input and output have one shape.
     unsafe {
-        lines([x], axis, out, |[x], mut y| {
-            let max = x.max();
+        lines(out.dims, axis, [read(x), (out.data, &contiguous_strides(out.dims))], |[x, y]| {
+            let max = x.fold::<Max>();
             (0..x.len).for_each(|i| y.set(i, (x.get(i) - max).exp()));
-            let ln_sum = y.sum().ln();
+            let ln_sum = y.fold::<Sum>().ln();
             (0..x.len).for_each(|i| y.set(i, x.get(i) - max - ln_sum));
         });
     }
@@ -150,9 +124,9 @@ pub(crate) unsafe fn log_softmax<T: Scalar>(x: Value<'_, T>, axis: usize, out: O
 pub(crate) unsafe fn softmax_grad<T: Scalar>(g: Value<'_, T>, y: Value<'_, T>, axis: usize, out: Out<'_, T>) {
     // SAFETY: inputs and output have one shape.
     unsafe {
-        lines([g, y], axis, out, |[g, y], mut d| {
+        lines(out.dims, axis, [read(g), read(y), (out.data, &contiguous_strides(out.dims))], |[g, y, d]| {
             (0..g.len).for_each(|i| d.set(i, g.get(i) * y.get(i)));
-            let dot = d.sum();
+            let dot = d.fold::<Sum>();
             (0..g.len).for_each(|i| d.set(i, y.get(i) * (g.get(i) - dot)));
         });
     }
@@ -165,9 +139,8 @@ pub(crate) unsafe fn softmax_grad<T: Scalar>(g: Value<'_, T>, y: Value<'_, T>, a
 pub(crate) unsafe fn log_softmax_grad<T: Scalar>(g: Value<'_, T>, y: Value<'_, T>, axis: usize, out: Out<'_, T>) {
     // SAFETY: inputs and output have one shape.
     unsafe {
-        lines([g, y], axis, out, |[g, y], mut d| {
-            (0..g.len).for_each(|i| d.set(i, g.get(i)));
-            let sum = d.sum();
+        lines(out.dims, axis, [read(g), read(y), (out.data, &contiguous_strides(out.dims))], |[g, y, d]| {
+            let sum = g.fold::<Sum>();
             (0..g.len).for_each(|i| d.set(i, g.get(i) - y.get(i).exp() * sum));
         });
     }
