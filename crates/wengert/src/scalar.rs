@@ -83,12 +83,54 @@ pub trait Scalar:
     fn powf(self, p: Self) -> Self;
     /// Hyperbolic tangent.
     fn tanh(self) -> Self;
-    /// Magnitude of `self` with the sign of `sign`.
-    fn copysign(self, sign: Self) -> Self;
+    /// 2^x.
+    fn exp2(self) -> Self;
+    /// Base-2 logarithm.
+    fn log2(self) -> Self;
+    /// Base-10 logarithm.
+    fn log10(self) -> Self;
+    /// Sine.
+    fn sin(self) -> Self;
+    /// Cosine.
+    fn cos(self) -> Self;
+    /// Tangent.
+    fn tan(self) -> Self;
+    /// Arc sine.
+    fn asin(self) -> Self;
+    /// Arc cosine.
+    fn acos(self) -> Self;
+    /// Arc tangent.
+    fn atan(self) -> Self;
+    /// Hyperbolic sine.
+    fn sinh(self) -> Self;
+    /// Hyperbolic cosine.
+    fn cosh(self) -> Self;
+    /// Inverse hyperbolic sine.
+    fn asinh(self) -> Self;
+    /// Inverse hyperbolic cosine.
+    fn acosh(self) -> Self;
+    /// Inverse hyperbolic tangent.
+    fn atanh(self) -> Self;
+    /// Largest integer not above.
+    fn floor(self) -> Self;
+    /// Smallest integer not below.
+    fn ceil(self) -> Self;
+    /// Nearest integer, ties to even.
+    fn round_ties_even(self) -> Self;
+    /// Integer part.
+    fn trunc(self) -> Self;
+    /// The angle of the point (other, self).
+    fn atan2(self, other: Self) -> Self;
+    /// sqrt(x² + y²) without overflow.
+    fn hypot(self, other: Self) -> Self;
+    /// The error function.
+    fn erf(self) -> Self;
+    /// 1 - erf(x), accurate for large x.
+    fn erfc(self) -> Self;
 }
 
 macro_rules! scalar {
-    ($t:ident) => {
+    ($t:ident, $erf:ident, $erfc:ident) => {
         impl Scalar for $t {
             const ZERO: Self = 0.0;
             const ONE: Self = 1.0;
@@ -146,12 +188,96 @@ macro_rules! scalar {
                 $t::tanh(self)
             }
             #[inline(always)]
-            fn copysign(self, sign: Self) -> Self {
-                $t::copysign(self, sign)
+            fn exp2(self) -> Self {
+                $t::exp2(self)
+            }
+            #[inline(always)]
+            fn log2(self) -> Self {
+                $t::log2(self)
+            }
+            #[inline(always)]
+            fn log10(self) -> Self {
+                $t::log10(self)
+            }
+            #[inline(always)]
+            fn sin(self) -> Self {
+                $t::sin(self)
+            }
+            #[inline(always)]
+            fn cos(self) -> Self {
+                $t::cos(self)
+            }
+            #[inline(always)]
+            fn tan(self) -> Self {
+                $t::tan(self)
+            }
+            #[inline(always)]
+            fn asin(self) -> Self {
+                $t::asin(self)
+            }
+            #[inline(always)]
+            fn acos(self) -> Self {
+                $t::acos(self)
+            }
+            #[inline(always)]
+            fn atan(self) -> Self {
+                $t::atan(self)
+            }
+            #[inline(always)]
+            fn sinh(self) -> Self {
+                $t::sinh(self)
+            }
+            #[inline(always)]
+            fn cosh(self) -> Self {
+                $t::cosh(self)
+            }
+            #[inline(always)]
+            fn asinh(self) -> Self {
+                $t::asinh(self)
+            }
+            #[inline(always)]
+            fn acosh(self) -> Self {
+                $t::acosh(self)
+            }
+            #[inline(always)]
+            fn atanh(self) -> Self {
+                $t::atanh(self)
+            }
+            #[inline(always)]
+            fn floor(self) -> Self {
+                $t::floor(self)
+            }
+            #[inline(always)]
+            fn ceil(self) -> Self {
+                $t::ceil(self)
+            }
+            #[inline(always)]
+            fn round_ties_even(self) -> Self {
+                $t::round_ties_even(self)
+            }
+            #[inline(always)]
+            fn trunc(self) -> Self {
+                $t::trunc(self)
+            }
+            #[inline(always)]
+            fn atan2(self, other: Self) -> Self {
+                $t::atan2(self, other)
+            }
+            #[inline(always)]
+            fn hypot(self, other: Self) -> Self {
+                $t::hypot(self, other)
+            }
+            #[inline(always)]
+            fn erf(self) -> Self {
+                libm::$erf(self)
+            }
+            #[inline(always)]
+            fn erfc(self) -> Self {
+                libm::$erfc(self)
             }
         }
     };
 }
 
-scalar!(f32);
-scalar!(f64);
+scalar!(f32, erff, erfcf);
+scalar!(f64, erf, erfc);

@@ -31,6 +31,16 @@ pub(crate) unsafe fn map<T: Scalar, const N: usize>(
         // SAFETY: same length and no gaps, so operands and output are runs.
         return unsafe { run(isa, inputs.map(|x| x.data), out.data, out.len, out.add, f) };
     }
+    // SAFETY: the caller's contract.
+    unsafe { strided(inputs, out, &|from, to, n| run(isa, from, to, n, out.add, f)) }
+}
+
+/// A kernel over plain runs: operands, output, length.
+type Run<'a, T, const N: usize> = dyn Fn([*const T; N], *mut T, usize) + 'a;
+
+/// [`map`] where some operand is not a plain run.
+#[inline(never)]
+unsafe fn strided<T: Scalar, const N: usize>(inputs: [Value<'_, T>; N], out: Out<'_, T>, run: &Run<'_, T, N>) {
     let strides = inputs.map(|x| broadcast_strides(x.layout.dims, x.layout.strides, out.dims));
     let nest = Nest::new(out.dims, from_fn::<_, N, _>(|k| &*strides[k]));
     let (len, steps) = nest.inner();
@@ -43,7 +53,7 @@ pub(crate) unsafe fn map<T: Scalar, const N: usize>(
         unsafe {
             let mut from = from_fn::<_, N, _>(|k| inputs[k].data.offset(offsets[k]));
             if plain {
-                run(isa, from, to, len, out.add, f);
+                run(from, to, len);
                 to = to.add(len);
                 return;
             }
@@ -66,7 +76,7 @@ pub(crate) unsafe fn map<T: Scalar, const N: usize>(
                     }
                     buffers[k].as_ptr().cast()
                 });
-                run(isa, block, to, n, out.add, f);
+                run(block, to, n);
                 to = to.add(n);
                 left -= n;
                 for k in 0..N {
@@ -78,7 +88,7 @@ pub(crate) unsafe fn map<T: Scalar, const N: usize>(
 }
 
 /// [`map`] over plain runs of `n` elements.
-#[inline(always)]
+#[inline]
 unsafe fn run<T: Scalar, const N: usize>(
     isa: Isa,
     from: [*const T; N],

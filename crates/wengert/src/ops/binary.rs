@@ -39,8 +39,24 @@ pub(crate) enum Function {
     ExpSub,
     /// Cross-entropy of the logit a with the target b: max(a, 0) - a b + ln(1 + e^-|a|)
     BceWithLogits,
-    /// 1 where a = b, else 0
+    /// a^b
+    Pow,
+    /// a^b ln a: the derivative to the exponent, 0 where a = 0 and b >= 0
+    PowLn,
+    /// the angle of the point (b, a)
+    Atan2,
+    Hypot,
+    /// 1 where the comparison holds, else 0
     Equal,
+    NotEqual,
+    Less,
+    LessEqual,
+    Greater,
+    GreaterEqual,
+    /// a, but 0 where b = 0 (even if a is not finite)
+    Keep,
+    /// a, but 0 where b != 0
+    Drop,
 }
 
 use Function::*;
@@ -61,6 +77,11 @@ pub(crate) fn div(a: Id, b: Id) -> Op {
     op(Div, a, b)
 }
 
+#[inline(always)]
+fn truth<T: Scalar>(holds: bool) -> T {
+    if holds { T::ONE } else { T::ZERO }
+}
+
 impl Binary {
     pub(crate) fn name(&self) -> &'static str {
         match self.f {
@@ -73,7 +94,18 @@ impl Binary {
             NegMul => "neg_mul",
             ExpSub => "exp_sub",
             BceWithLogits => "binary_cross_entropy_with_logits",
-            Equal => "equal",
+            Pow => "pow",
+            PowLn => "pow_ln",
+            Atan2 => "atan2",
+            Hypot => "hypot",
+            Equal => "eq",
+            NotEqual => "ne",
+            Less => "lt",
+            LessEqual => "le",
+            Greater => "gt",
+            GreaterEqual => "ge",
+            Keep => "keep",
+            Drop => "drop",
         }
     }
 
@@ -109,7 +141,18 @@ impl Binary {
                 let hinge = if x < T::ZERO { T::ZERO } else { x };
                 hinge - x * t + (-x.abs()).exp().ln_1p()
             }),
-            Equal => run!(|[a, b]| if a == b { T::ONE } else { T::ZERO }),
+            Pow => run!(|[a, b]| a.powf(b)),
+            PowLn => run!(|[a, b]| if a == T::ZERO && b >= T::ZERO { T::ZERO } else { a.powf(b) * a.ln() }),
+            Atan2 => run!(|[a, b]| a.atan2(b)),
+            Hypot => run!(|[a, b]| a.hypot(b)),
+            Equal => run!(|[a, b]| truth(a == b)),
+            NotEqual => run!(|[a, b]| truth(a != b)),
+            Less => run!(|[a, b]| truth(a < b)),
+            LessEqual => run!(|[a, b]| truth(a <= b)),
+            Greater => run!(|[a, b]| truth(a > b)),
+            GreaterEqual => run!(|[a, b]| truth(a >= b)),
+            Keep => run!(|[a, b]| if b == T::ZERO { T::ZERO } else { a }),
+            Drop => run!(|[a, b]| if b == T::ZERO { a } else { T::ZERO }),
         }
     }
 
@@ -156,8 +199,58 @@ impl Binary {
                 }
                 e.give(b, op(NegMul, g, a));
             }
-            // Constant wherever it is differentiable.
-            Equal => {}
+            Pow => {
+                // To a: g b a^(b-1), 0 where b = 0; to b: g a^b ln a.
+                if e.wants(a) {
+                    let less = e.op(unary::add_scalar(b, -1.0));
+                    let power = e.op(op(Pow, a, less));
+                    let slope = e.op(op(Mul, b, power));
+                    let slope = e.op(op(Keep, slope, b));
+                    e.give(a, mul(g, slope));
+                }
+                if e.wants(b) {
+                    let slope = e.op(op(PowLn, a, b));
+                    e.give(b, mul(g, slope));
+                }
+            }
+            PowLn => {
+                // To a: g (b y / a + a^(b-1)); to b: g y ln a.
+                if e.wants(a) {
+                    let less = e.op(unary::add_scalar(b, -1.0));
+                    let power = e.op(op(Pow, a, less));
+                    let ln = e.op(op(PowLn, a, less));
+                    let product = e.op(op(Mul, b, ln));
+                    let slope = e.op(add(product, power));
+                    e.give(a, mul(g, slope));
+                }
+                if e.wants(b) {
+                    let ln = e.op(unary::ln(a));
+                    let slope = e.op(op(Mul, y, ln));
+                    let slope = e.op(op(Keep, slope, y));
+                    e.give(b, mul(g, slope));
+                }
+            }
+            Atan2 => {
+                // g b / (a² + b²) and -g a / (a² + b²), 0 at the origin.
+                let (a2, b2) = (e.op(unary::square(a)), e.op(unary::square(b)));
+                let norm = e.op(add(a2, b2));
+                let share = e.op(div(g, norm));
+                let share = e.op(op(Keep, share, norm));
+                e.give(a, mul(share, b));
+                e.give(b, op(NegMul, share, a));
+            }
+            Hypot => {
+                let share = e.op(div(g, y));
+                e.give(a, mul(share, a));
+                e.give(b, mul(share, b));
+            }
+            // The mask is locally constant.
+            Keep | Drop => e.give(a, op(f, g, b)),
+            // Constant wherever they are differentiable.
+            Equal | NotEqual | Less | LessEqual | Greater | GreaterEqual => {
+                e.give(a, unary::zero(g));
+                e.give(b, unary::zero(g));
+            }
         }
     }
 }
@@ -227,6 +320,83 @@ impl<'t, T: Scalar> Tensor<'t, T> {
         self.binary(Minimum, other)
     }
 
+    /// `self^other`, element by element. `pow(0, 0)` is 1 with both
+    /// gradients 0; the exponent's gradient at `pow(0, b)`, `b >= 0`, is 0.
+    ///
+    /// ```
+    /// # let tape = wengert::Tape::new();
+    /// assert_eq!(tape.tensor([2.0, 3.0]).pow(tape.tensor([3.0, 2.0])).to_vec(), [8.0, 9.0]);
+    /// ```
+    ///
+    /// # Panics
+    /// If the shapes do not broadcast.
+    #[track_caller]
+    pub fn pow(self, exponent: impl Operand<'t, T>) -> Self {
+        match exponent.scalar() {
+            Some(p) => self.powf(p),
+            None => self.binary(Pow, exponent),
+        }
+    }
+
+    /// The angle of the point `(x, self)`, in `-π..=π`; the gradients at the
+    /// origin are 0.
+    ///
+    /// ```
+    /// # let tape = wengert::Tape::new();
+    /// assert_eq!(tape.tensor([1.0]).atan2(0.0).to_vec(), [std::f32::consts::FRAC_PI_2]);
+    /// ```
+    #[doc(alias = "arctan2")]
+    #[track_caller]
+    pub fn atan2(self, x: impl Operand<'t, T>) -> Self {
+        self.binary(Atan2, x)
+    }
+
+    /// `sqrt(self² + other²)` without overflow; the gradients at the origin
+    /// are NaN.
+    ///
+    /// ```
+    /// # let tape = wengert::Tape::new();
+    /// assert_eq!(tape.tensor([3.0]).hypot(4.0).to_vec(), [5.0]);
+    /// ```
+    #[track_caller]
+    pub fn hypot(self, other: impl Operand<'t, T>) -> Self {
+        self.binary(Hypot, other)
+    }
+
+    /// `self` where `mask` is not 0, `other` where it is. A branch which is
+    /// not taken gets a gradient of 0, even if its value is not finite.
+    ///
+    /// ```
+    /// # let tape = wengert::Tape::new();
+    /// let x = tape.tensor([-1.0, 2.0]);
+    /// assert_eq!(x.where_mask(x.gt(0.0), 0.5).to_vec(), [0.5, 2.0]);
+    /// ```
+    ///
+    /// # Panics
+    /// If the shapes do not broadcast.
+    #[doc(alias = "where")]
+    #[doc(alias = "select")]
+    #[track_caller]
+    pub fn where_mask(self, mask: Self, other: impl Operand<'t, T>) -> Self {
+        let other = other.tensor(self.tape());
+        self.binary(Keep, mask) + other.binary(Drop, mask)
+    }
+
+    /// `value` where `mask` is not 0, `self` where it is.
+    ///
+    /// ```
+    /// # let tape = wengert::Tape::new();
+    /// let x = tape.tensor([1.0, 2.0]);
+    /// assert_eq!(x.masked_fill(x.gt(1.5), f32::NEG_INFINITY).to_vec(), [1.0, f32::NEG_INFINITY]);
+    /// ```
+    ///
+    /// # Panics
+    /// If the shapes do not broadcast.
+    #[track_caller]
+    pub fn masked_fill(self, mask: Self, value: T) -> Self {
+        self.tape().scalar(value).where_mask(mask, self)
+    }
+
     #[track_caller]
     #[inline]
     pub(crate) fn binary(self, f: Function, other: impl Operand<'t, T>) -> Self {
@@ -289,4 +459,38 @@ operators! {
     Sub sub;
     Mul mul;
     Div div;
+}
+
+macro_rules! comparisons {
+    ($($(#[$doc:meta])* $name:ident $f:ident $symbol:literal;)*) => {
+        /// Comparisons: masks of 1 where they hold and 0 where they do not
+        /// (as wherever an operand is NaN, but for `ne`). Their derivative
+        /// is 0.
+        impl<'t, T: Scalar> Tensor<'t, T> {
+            $(#[doc = concat!("1 where `self ", $symbol, " other`, else 0.")]
+            ///
+            /// ```
+            /// # let tape = wengert::Tape::new();
+            #[doc = concat!("let mask = tape.tensor([1.0, 2.0, 3.0]).", stringify!($name), "(2.0);")]
+            #[doc = concat!("let expected = [1.0, 2.0, 3.0].map(|x| f32::from(x ", $symbol, " 2.0));")]
+            /// assert_eq!(mask.to_vec(), expected);
+            /// ```
+            ///
+            /// # Panics
+            /// If the shapes do not broadcast.
+            #[track_caller]
+            pub fn $name(self, other: impl Operand<'t, T>) -> Self {
+                self.binary($f, other)
+            })*
+        }
+    };
+}
+
+comparisons! {
+    eq Equal "==";
+    ne NotEqual "!=";
+    lt Less "<";
+    le LessEqual "<=";
+    gt Greater ">";
+    ge GreaterEqual ">=";
 }

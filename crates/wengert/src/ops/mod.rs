@@ -6,6 +6,8 @@
 //! has a wildcard arm, so an op without a rule does not compile.
 
 pub(crate) mod binary;
+mod elementwise;
+mod functions;
 pub(crate) mod index;
 pub(crate) mod leaf;
 pub(crate) mod loss;

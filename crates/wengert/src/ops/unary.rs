@@ -1,115 +1,105 @@
-//! Functions of one tensor, element by element, and arithmetic with a scalar.
+//! Functions of one tensor, element by element: the mechanism. The functions
+//! themselves stand in [`functions`](super::functions), a row each.
 
-use super::{Emit, Id, Inferred, Op, Values, binary, elementwise, view};
-use crate::kernels::map::map;
+use super::functions::Function;
+use super::{Emit, Id, Inferred, Op, Values, binary, elementwise};
 use crate::kernels::{Machine, Out};
 use crate::scalar::Scalar;
-use crate::tensor::Tensor;
 
-/// `f(x)`, with a constant `p` where the function has one.
+/// `f(x)`, with the constant `p` of functions which have one.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Unary {
-    f: Function,
-    x: Id,
-    p: f64,
+    pub(super) f: Function,
+    pub(super) x: Id,
+    pub(super) p: f64,
 }
 
 /// `g f'(t)`: the cotangent `g` through the function `f`. `t` is its argument
 /// or its result, whichever gives the derivative at less cost.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct UnaryGrad {
-    f: Function,
-    g: Id,
-    t: Id,
-    p: f64,
+    pub(super) f: Function,
+    pub(super) g: Id,
+    pub(super) t: Id,
+    pub(super) p: f64,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Function {
-    Neg,
-    /// x + p
-    AddScalar,
-    /// x p
-    MulScalar,
-    /// x / p
-    DivScalar,
-    /// p - x
-    ScalarSub,
-    /// p / x
-    ScalarDiv,
-    /// x^p
-    Pow,
-    Exp,
-    Ln,
-    Sqrt,
-    Square,
-    Recip,
-    Abs,
-    Tanh,
-    Sigmoid,
-    Relu,
+/// How the derivative of a function is had.
+pub(super) enum Derivative {
+    /// By another op.
+    Op(Op),
+    /// By [`UnaryGrad`], from this tensor.
+    From(Id),
 }
 
-use Function::*;
+/// The derivative of `f'(t)` with respect to `t`.
+pub(super) enum Curvature {
+    Constant(f64),
+    Tensor(Id),
+}
 
-#[inline(always)]
-fn sign<T: Scalar>(x: T) -> T {
-    if x > T::ZERO {
-        T::ONE
-    } else if x < T::ZERO {
-        -T::ONE
-    } else {
-        // 0 at 0, NaN at NaN.
-        x * T::ZERO
-    }
+pub(super) fn apply(f: Function, x: Id) -> Op {
+    with(f, x, 0.0)
+}
+
+pub(crate) fn with(f: Function, x: Id, p: f64) -> Op {
+    Op::Unary(Unary { f, x, p })
 }
 
 pub(crate) fn scale(x: Id, by: f64) -> Op {
-    Op::Unary(Unary { f: MulScalar, x, p: by })
+    with(Function::MulScalar, x, by)
+}
+
+pub(crate) fn divide(x: Id, by: f64) -> Op {
+    with(Function::DivScalar, x, by)
 }
 
 pub(crate) fn neg(x: Id) -> Op {
-    Op::Unary(Unary { f: Neg, x, p: 0.0 })
+    apply(Function::Neg, x)
 }
 
-fn apply(f: Function, x: Id) -> Op {
-    Op::Unary(Unary { f, x, p: 0.0 })
+pub(crate) fn exp(x: Id) -> Op {
+    apply(Function::Exp, x)
+}
+
+pub(crate) fn sigmoid(x: Id) -> Op {
+    apply(Function::Sigmoid, x)
+}
+
+pub(crate) fn ln(x: Id) -> Op {
+    apply(Function::Ln, x)
+}
+
+pub(crate) fn square(x: Id) -> Op {
+    apply(Function::Square, x)
+}
+
+/// Zeros of the shape of `x`.
+pub(crate) fn zero(x: Id) -> Op {
+    apply(Function::Zero, x)
+}
+
+pub(crate) fn add_scalar(x: Id, by: f64) -> Op {
+    with(Function::AddScalar, x, by)
 }
 
 /// An operator between a tensor and a scalar.
 pub(crate) fn with_scalar(f: binary::Function, x: Id, p: f64, scalar_first: bool) -> Option<Op> {
-    let f = match (f, scalar_first) {
-        (binary::Function::Add, _) => AddScalar,
-        (binary::Function::Sub, false) => return Some(Op::Unary(Unary { f: AddScalar, x, p: -p })),
-        (binary::Function::Sub, true) => ScalarSub,
-        (binary::Function::Mul, _) => MulScalar,
-        (binary::Function::Div, false) => DivScalar,
-        (binary::Function::Div, true) => ScalarDiv,
+    use Function::{AddScalar, DivScalar, MulScalar, ScalarDiv, ScalarSub};
+    Some(match (f, scalar_first) {
+        (binary::Function::Add, _) => with(AddScalar, x, p),
+        (binary::Function::Sub, false) => with(AddScalar, x, -p),
+        (binary::Function::Sub, true) => with(ScalarSub, x, p),
+        (binary::Function::Mul, _) => with(MulScalar, x, p),
+        (binary::Function::Div, false) => with(DivScalar, x, p),
+        (binary::Function::Div, true) => with(ScalarDiv, x, p),
         _ => return None,
-    };
-    Some(Op::Unary(Unary { f, x, p }))
+    })
 }
 
 impl Unary {
     pub(crate) fn name(&self) -> &'static str {
-        match self.f {
-            Neg => "neg",
-            AddScalar => "add_scalar",
-            MulScalar => "mul_scalar",
-            DivScalar => "div_scalar",
-            ScalarSub => "scalar_sub",
-            ScalarDiv => "scalar_div",
-            Pow => "powf",
-            Exp => "exp",
-            Ln => "ln",
-            Sqrt => "sqrt",
-            Square => "square",
-            Recip => "recip",
-            Abs => "abs",
-            Tanh => "tanh",
-            Sigmoid => "sigmoid",
-            Relu => "relu",
-        }
+        self.f.name()
     }
 
     pub(crate) fn operands(&self) -> [Id; 1] {
@@ -123,47 +113,16 @@ impl Unary {
 
     #[inline(always)]
     pub(crate) unsafe fn run<T: Scalar>(&self, v: &impl Values<T>, out: Out<'_, T>, m: &Machine<T>) {
-        let p = T::from_f64(self.p);
-        macro_rules! run {
-            ($f:expr) => {
-                // SAFETY: the caller's contract.
-                unsafe { map(m.isa, [v.value(self.x)], out, $f) }
-            };
-        }
-        match self.f {
-            Neg => run!(|[x]| -x),
-            AddScalar => run!(move |[x]| x + p),
-            MulScalar => run!(move |[x]| x * p),
-            DivScalar => run!(move |[x]| x / p),
-            ScalarSub => run!(move |[x]| p - x),
-            ScalarDiv => run!(move |[x]| p / x),
-            Pow => run!(move |[x]| x.powf(p)),
-            Exp => run!(|[x]| x.exp()),
-            Ln => run!(|[x]| x.ln()),
-            Sqrt => run!(|[x]| x.sqrt()),
-            Square => run!(|[x]| x * x),
-            Recip => run!(|[x]| T::ONE / x),
-            Abs => run!(|[x]| x.abs()),
-            Tanh => run!(|[x]| x.tanh()),
-            Sigmoid => run!(|[x]| T::ONE / (T::ONE + (-x).exp())),
-            // NaN compares false and stays.
-            Relu => run!(|[x]| if x < T::ZERO { T::ZERO } else { x }),
-        }
+        // SAFETY: the caller's contract.
+        unsafe { self.f.value(m, v.value(self.x), out, T::from_f64(self.p)) }
     }
 
     #[inline(always)]
     pub(crate) fn rule<E: Emit>(self, e: &mut E, y: Id, g: Id) {
         let Unary { f, x, p } = self;
-        let grad = |t| Op::UnaryGrad(UnaryGrad { f, g, t, p });
-        let op = match f {
-            Neg | ScalarSub => neg(g),
-            AddScalar => view::same(g),
-            MulScalar => scale(g, p),
-            DivScalar => Op::Unary(Unary { f: DivScalar, x: g, p }),
-            Exp => binary::mul(g, y),
-            Ln => binary::div(g, x),
-            Sqrt | Recip | Tanh | Sigmoid | Relu => grad(y),
-            ScalarDiv | Pow | Square | Abs => grad(x),
+        let op = match f.derivative(x, y, g, p) {
+            Derivative::Op(op) => op,
+            Derivative::From(t) => Op::UnaryGrad(UnaryGrad { f, g, t, p }),
         };
         e.give(x, op);
     }
@@ -171,20 +130,7 @@ impl Unary {
 
 impl UnaryGrad {
     pub(crate) fn name(&self) -> &'static str {
-        match self.f {
-            ScalarDiv => "scalar_div_grad",
-            Pow => "powf_grad",
-            Sqrt => "sqrt_grad",
-            Square => "square_grad",
-            Recip => "recip_grad",
-            Abs => "abs_grad",
-            Tanh => "tanh_grad",
-            Sigmoid => "sigmoid_grad",
-            Relu => "relu_grad",
-            Neg | AddScalar | MulScalar | DivScalar | ScalarSub | Exp | Ln => {
-                unreachable!("its derivative is another op")
-            }
-        }
+        self.f.grad_name()
     }
 
     pub(crate) fn operands(&self) -> [Id; 2] {
@@ -198,203 +144,27 @@ impl UnaryGrad {
 
     #[inline(always)]
     pub(crate) unsafe fn run<T: Scalar>(&self, v: &impl Values<T>, out: Out<'_, T>, m: &Machine<T>) {
-        let p = T::from_f64(self.p);
-        let two = T::ONE + T::ONE;
-        macro_rules! run {
-            ($f:expr) => {
-                // SAFETY: the caller's contract.
-                unsafe { map(m.isa, [v.value(self.g), v.value(self.t)], out, $f) }
-            };
-        }
-        match self.f {
-            ScalarDiv => run!(move |[g, x]| -(g * p / (x * x))),
-            Pow if self.p == 0.0 => run!(|[_, _]| T::ZERO),
-            Pow => run!(move |[g, x]| g * (p * x.powf(p - T::ONE))),
-            Sqrt => run!(move |[g, y]| g / (two * y)),
-            Square => run!(move |[g, x]| g * (two * x)),
-            Recip => run!(|[g, y]| -(g * y * y)),
-            Abs => run!(|[g, x]| g * sign(x)),
-            Tanh => run!(|[g, y]| g * (T::ONE - y * y)),
-            Sigmoid => run!(|[g, y]| g * (y * (T::ONE - y))),
-            Relu => run!(|[g, y]| if y <= T::ZERO { T::ZERO } else { g }),
-            Neg | AddScalar | MulScalar | DivScalar | ScalarSub | Exp | Ln => {
-                unreachable!("its derivative is another op")
-            }
-        }
+        // SAFETY: the caller's contract.
+        unsafe { self.f.slope(m, [v.value(self.g), v.value(self.t)], out, T::from_f64(self.p)) }
     }
 
     /// The adjoint `c` of `g f'(t)`: `c f'(t)` to `g`, `c g f''(t)` to `t`.
     pub(crate) fn rule<E: Emit>(self, e: &mut E, _: Id, c: Id) {
         let UnaryGrad { f, g, t, p } = self;
-        if e.wants(g) {
-            e.give(g, Op::UnaryGrad(UnaryGrad { f, g: c, t, p }));
-        }
-        let flat = matches!(f, Abs | Relu) || f == Pow && (p == 0.0 || p == 1.0);
-        if flat || !e.wants(t) {
+        e.give(g, Op::UnaryGrad(UnaryGrad { f, g: c, t, p }));
+        if !e.wants(t) {
             return;
         }
-        let cg = e.mul(c, g);
-        let second = match f {
-            // (-p / t^2)' = 2 p / t^3
-            ScalarDiv => {
-                let r = e.op(Op::Unary(Unary { f: Pow, x: t, p: -3.0 }));
-                e.scale(r, 2.0 * p)
+        match f.curvature(e, t, p) {
+            Curvature::Constant(0.0) => {}
+            Curvature::Constant(k) => {
+                let cg = e.mul(c, g);
+                e.give(t, scale(cg, k));
             }
-            // (p t^(p-1))' = p (p-1) t^(p-2)
-            Pow => {
-                let r = e.op(Op::Unary(Unary { f: Pow, x: t, p: p - 2.0 }));
-                e.scale(r, p * (p - 1.0))
-            }
-            // (1 / (2 t))' = -1 / (2 t^2)
-            Sqrt => {
-                let square = e.op(apply(Square, t));
-                e.op(Op::Unary(Unary { f: ScalarDiv, x: square, p: -0.5 }))
-            }
-            // (2 t)' = 2
-            Square => return e.give(t, scale(cg, 2.0)),
-            // (-t^2)' = -2 t; (1 - t^2)' = -2 t
-            Recip | Tanh => e.scale(t, -2.0),
-            // (t - t^2)' = 1 - 2 t
-            Sigmoid => {
-                let double = e.scale(t, 2.0);
-                e.op(Op::Unary(Unary { f: ScalarSub, x: double, p: 1.0 }))
-            }
-            Neg | AddScalar | MulScalar | DivScalar | ScalarSub | Exp | Ln | Abs | Relu => {
-                unreachable!("its derivative is another op, or constant")
-            }
-        };
-        e.give(t, binary::mul(cg, second));
-    }
-}
-
-macro_rules! methods {
-    ($($(#[$doc:meta])* $name:ident = $f:ident;)*) => {
-        /// Functions, element by element. The result has the shape of `self`.
-        impl<'t, T: Scalar> Tensor<'t, T> {
-            $($(#[$doc])*
-            #[track_caller]
-            pub fn $name(self) -> Self {
-                self.record(apply($f, self.id()))
-            })*
-
-            /// `x^p` with a constant real exponent; `p x^(p-1)` is its
-            /// derivative, 0 for `p = 0`. NaN where `x < 0` and `p` is not an
-            /// integer.
-            ///
-            /// ```
-            /// # let tape = wengert::Tape::new();
-            /// assert_eq!(tape.tensor([4.0, 9.0]).powf(0.5).to_vec(), [2.0, 3.0]);
-            /// ```
-            #[doc(alias = "pow")]
-            #[track_caller]
-            pub fn powf(self, p: T) -> Self {
-                self.record(Op::Unary(Unary { f: Pow, x: self.id(), p: p.to_f64() }))
-            }
-
-            /// `x^n` with a constant integer exponent; derivative `n x^(n-1)`.
-            ///
-            /// ```
-            /// # let tape = wengert::Tape::new();
-            /// assert_eq!(tape.tensor([2.0, -3.0]).powi(3).to_vec(), [8.0, -27.0]);
-            /// ```
-            #[doc(alias = "pow")]
-            #[track_caller]
-            pub fn powi(self, n: i32) -> Self {
-                match n {
-                    2 => self.square(),
-                    _ => self.record(Op::Unary(Unary { f: Pow, x: self.id(), p: f64::from(n) })),
-                }
+            Curvature::Tensor(k) => {
+                let cg = e.mul(c, g);
+                e.give(t, binary::mul(cg, k));
             }
         }
-    };
-}
-
-methods! {
-    /// `e^x`; its own derivative.
-    ///
-    /// ```
-    /// # let tape = wengert::Tape::new();
-    /// assert_eq!(tape.tensor([0.0]).exp().to_vec(), [1.0]);
-    /// ```
-    exp = Exp;
-    /// The natural logarithm; derivative `1/x`, infinite at 0.
-    ///
-    /// ```
-    /// # let tape = wengert::Tape::new();
-    /// assert_eq!(tape.tensor([1.0, 0.0]).ln().to_vec(), [0.0, f32::NEG_INFINITY]);
-    /// ```
-    #[doc(alias = "log")]
-    ln = Ln;
-    /// The square root; derivative `1/(2 sqrt x)`, infinite at 0.
-    ///
-    /// ```
-    /// # let tape = wengert::Tape::new();
-    /// assert_eq!(tape.tensor([4.0]).sqrt().to_vec(), [2.0]);
-    /// ```
-    sqrt = Sqrt;
-    /// `x²`; derivative `2x`.
-    ///
-    /// ```
-    /// # let tape = wengert::Tape::new();
-    /// assert_eq!(tape.tensor([-3.0]).square().to_vec(), [9.0]);
-    /// ```
-    square = Square;
-    /// `1/x`; derivative `-1/x²`.
-    ///
-    /// ```
-    /// # let tape = wengert::Tape::new();
-    /// assert_eq!(tape.tensor([4.0]).recip().to_vec(), [0.25]);
-    /// ```
-    #[doc(alias = "reciprocal")]
-    recip = Recip;
-    /// `|x|`; derivative the sign of `x`, 0 at 0.
-    ///
-    /// ```
-    /// # let tape = wengert::Tape::new();
-    /// assert_eq!(tape.tensor([-2.0]).abs().to_vec(), [2.0]);
-    /// ```
-    abs = Abs;
-    /// The hyperbolic tangent; derivative `1 - tanh² x`.
-    ///
-    /// ```
-    /// # let tape = wengert::Tape::new();
-    /// assert_eq!(tape.tensor([0.0]).tanh().to_vec(), [0.0]);
-    /// ```
-    tanh = Tanh;
-    /// The logistic function `σ(x) = 1/(1 + e^-x)`; derivative `σ (1 - σ)`.
-    ///
-    /// ```
-    /// # let tape = wengert::Tape::new();
-    /// assert_eq!(tape.tensor([0.0]).sigmoid().to_vec(), [0.5]);
-    /// ```
-    #[doc(alias = "expit")]
-    sigmoid = Sigmoid;
-    /// `max(x, 0)`; derivative 1 above 0, 0 below and at 0. NaN stays.
-    ///
-    /// ```
-    /// # let tape = wengert::Tape::new();
-    /// assert_eq!(tape.tensor([-1.0, 2.0]).relu().to_vec(), [0.0, 2.0]);
-    /// ```
-    relu = Relu;
-}
-
-impl<T: Scalar> std::ops::Neg for Tensor<'_, T> {
-    type Output = Self;
-
-    #[track_caller]
-    fn neg(self) -> Self {
-        self.record(neg(self.id()))
     }
-}
-
-pub(crate) fn sigmoid(x: Id) -> Op {
-    apply(Sigmoid, x)
-}
-
-pub(crate) fn divide(x: Id, by: f64) -> Op {
-    Op::Unary(Unary { f: DivScalar, x, p: by })
-}
-
-pub(crate) fn exp(x: Id) -> Op {
-    apply(Exp, x)
 }
