@@ -12,7 +12,7 @@ use crate::pool::{Buffer, Pool, Temporary};
 use crate::scalar::Scalar;
 use crate::shape::Layout;
 use crate::tape::{Entry, Tape};
-use crate::tensor::{Operand, Tensor};
+use crate::tensor::{Operand, Sealed, Tensor};
 
 /// What a plain sweep works with. It belongs to the tape and is lent to one
 /// sweep at a time; a sweep which unwinds drops it.
@@ -138,7 +138,22 @@ impl<T: Scalar> Plain<'_, T> {
         let inferred = op.infer(unsafe { &*this });
         let pool = &mut self.sweep.pool;
         let t = match inferred {
-            Inferred::Like(layout) => pool.like(layout),
+            Inferred::Like(layout) => {
+                // The layout may be in a buffer of a temporary, which may be
+                // given back before this one.
+                let mut owner = Buffer::NONE;
+                op.operands(|x| {
+                    if x.is_temporary() {
+                        let t = &self.sweep.temporaries[x.index()];
+                        if std::ptr::eq(t.layout.as_ptr().cast_const(), std::ptr::from_ref(layout).cast()) {
+                            owner = t.buffers[1];
+                        }
+                    }
+                });
+                pool.retain(owner);
+                let t = pool.like(layout);
+                Temporary { buffers: [t.buffers[0], owner], ..t }
+            }
             Inferred::Fresh(dims) => pool.fresh(&dims),
             Inferred::View { of, offset, dims, strides } => {
                 let (data, owner) = match of.is_temporary() {
@@ -607,11 +622,13 @@ impl<'t, T: Scalar> Tensor<'t, T> {
 }
 
 /// What a sweep starts from: a tensor, or host values which become one.
-pub trait Cotangent<'t, T: Scalar> {
+pub trait Cotangent<'t, T: Scalar>: Sealed {
     /// The cotangent on the tape.
     #[doc(hidden)]
     fn on(self, tape: &'t Tape<T>) -> Tensor<'t, T>;
 }
+
+impl<T: Scalar, const N: usize> Sealed for [T; N] {}
 
 impl<'t, T: Scalar> Cotangent<'t, T> for Tensor<'t, T> {
     #[track_caller]

@@ -10,7 +10,7 @@ use crate::ops::Id;
 use crate::params::{Parameter, Params};
 use crate::scalar::Scalar;
 use crate::slab::Slab;
-use crate::tensor::Tensor;
+use crate::tensor::{Sealed, Tensor};
 
 /// Gradients, as a backward sweep leaves them.
 ///
@@ -86,7 +86,8 @@ impl<T: Scalar> Gradients<T> {
     }
 
     /// The gradient of a parameter (`&params[w]`) or of a tensor, or `None`
-    /// where nothing flowed since the last zeroing.
+    /// where nothing flowed since the last zeroing. A sweep which panicked
+    /// leaves no gradients.
     ///
     /// # Panics
     /// For a tensor of another tape or of a turn before the last sweep's, for
@@ -94,16 +95,14 @@ impl<T: Scalar> Gradients<T> {
     /// was not asked for by [`Tensor::retain_grad`].
     #[track_caller]
     pub fn get<'g, K: Key<'g, T>>(&'g self, key: K) -> Option<ArrayView<'g, T>> {
-        key.find(self)
+        if self.sweeping { None } else { key.find(self) }
     }
 
     /// The gradients of a whole store, laid out like [`Params::values`], zero
     /// where nothing flowed; or `None` where nothing flowed to any of it.
     pub fn slab(&self, params: &Params<T>) -> Option<&[T]> {
-        let store = self.store(params.id())?;
-        let whole = store.cells.iter().any(|c| c.live) && !self.sweeping;
-        // Parameters which were added since the sweep have no gradient yet.
-        whole.then(|| store.slab.as_slice())
+        let store = self.store(params.id()).filter(|_| !self.sweeping)?;
+        store.cells.iter().any(|c| c.live).then(|| store.slab.as_slice())
     }
 
     /// The parts of the slab to which anything flowed, in order, neighbours
@@ -120,7 +119,8 @@ impl<T: Scalar> Gradients<T> {
     /// # let _ = c;
     /// ```
     pub fn runs(&self, params: &Params<T>) -> impl Iterator<Item = Range<usize>> {
-        let cells = self.store(params.id()).map_or(&[][..], |s| &s.cells);
+        let store = self.store(params.id()).filter(|_| !self.sweeping);
+        let cells = store.map_or(&[][..], |s| &s.cells);
         let mut live = cells.iter().filter(|c| c.live && c.len > 0).peekable();
         std::iter::from_fn(move || {
             let first = live.next()?;
@@ -194,6 +194,7 @@ impl<T: Scalar> Gradients<T> {
 
     /// Calls `f` with every element of every gradient.
     pub fn for_each(&mut self, mut f: impl FnMut(&mut T)) {
+        self.discard_unfinished();
         for store in &mut self.stores {
             let slab = store.slab.as_mut_slice();
             for c in store.cells.iter().filter(|c| c.live) {
@@ -206,13 +207,22 @@ impl<T: Scalar> Gradients<T> {
         }
     }
 
+    /// Forgets what a sweep left which panicked.
+    fn discard_unfinished(&mut self) {
+        if self.sweeping {
+            self.zero();
+        }
+    }
+
     fn parts(&self) -> impl Iterator<Item = &[T]> {
+        let (stores, leaves) =
+            if self.sweeping { (&[][..], &[][..]) } else { (&self.stores[..], &self.leaves.all[..]) };
         let params = self
             .stores
             .iter()
             .flat_map(|s| s.cells.iter().filter(|c| c.live).map(|c| &s.slab.as_slice()[c.offset..c.offset + c.len]));
         // SAFETY: gradients in the arena, written when they were made known.
-        let leaves = self.leaves.all.iter().map(|&(data, len)| unsafe { std::slice::from_raw_parts(data, len) });
+        let leaves = leaves.iter().map(|&(data, len)| unsafe { std::slice::from_raw_parts(data, len) });
         params.chain(leaves)
     }
 
@@ -222,6 +232,7 @@ impl<T: Scalar> Gradients<T> {
 
     /// A sweep begins: what is left of leaves of another turn goes.
     pub(crate) fn begin(&mut self, tape: u64, epoch: u64) {
+        self.discard_unfinished();
         if self.leaves.key != Some((tape, epoch)) {
             self.leaves.clear();
             self.leaves.key = Some((tape, epoch));
@@ -296,7 +307,7 @@ impl<T> Leaves<T> {
 }
 
 /// What has a gradient: a parameter or a tensor.
-pub trait Key<'g, T: Scalar> {
+pub trait Key<'g, T: Scalar>: Sealed {
     /// The gradient.
     #[doc(hidden)]
     fn find(self, grads: &'g Gradients<T>) -> Option<ArrayView<'g, T>>;

@@ -130,13 +130,21 @@ pub(crate) fn axis(op: &str, axis: isize, rank: usize) -> usize {
 /// assert_eq!(x.sum_axes([0, 2]).shape(), &[3]);
 /// assert_eq!(x.sum_axes(..).shape(), &[] as &[usize]);
 /// ```
-pub trait Axes {
+pub trait Axes: sealed::Sealed {
     /// The axes as bits of a mask.
     ///
     /// # Panics
     /// If an axis is out of range for `rank` or named twice.
     #[doc(hidden)]
     fn mask(&self, op: &str, rank: usize) -> u64;
+}
+
+mod sealed {
+    pub trait Sealed {}
+    impl Sealed for isize {}
+    impl<const N: usize> Sealed for [isize; N] {}
+    impl Sealed for &[isize] {}
+    impl Sealed for std::ops::RangeFull {}
 }
 
 fn mask_of(op: &str, axes: &[isize], rank: usize) -> u64 {

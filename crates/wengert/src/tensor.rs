@@ -39,9 +39,17 @@ impl<T: Scalar> Clone for Tensor<'_, T> {
 
 impl<T: Scalar> Copy for Tensor<'_, T> {}
 
+/// Traits of this crate which `unsafe` code relies on: what they give belongs
+/// to the tape they were asked for.
+pub trait Sealed {}
+
+impl<T: Scalar> Sealed for Tensor<'_, T> {}
+impl<T: Scalar> Sealed for &Parameter<T> {}
+impl<T: Scalar> Sealed for T {}
+
 /// What stands on the other side of an operator: a tensor, a parameter
 /// (`&params[w]`) or a number.
-pub trait Operand<'t, T: Scalar> {
+pub trait Operand<'t, T: Scalar>: Sealed {
     /// The number, if it is one.
     #[doc(hidden)]
     fn scalar(&self) -> Option<T>;
