@@ -217,8 +217,7 @@ impl<T: Scalar> Gradients<T> {
     fn parts(&self) -> impl Iterator<Item = &[T]> {
         let (stores, leaves) =
             if self.sweeping { (&[][..], &[][..]) } else { (&self.stores[..], &self.leaves.all[..]) };
-        let params = self
-            .stores
+        let params = stores
             .iter()
             .flat_map(|s| s.cells.iter().filter(|c| c.live).map(|c| &s.slab.as_slice()[c.offset..c.offset + c.len]));
         // SAFETY: gradients in the arena, written when they were made known.

@@ -13,6 +13,7 @@ pub(crate) mod leaf;
 pub(crate) mod loss;
 pub(crate) mod matmul;
 pub(crate) mod reduce;
+pub(crate) mod slice;
 pub(crate) mod softmax;
 pub(crate) mod unary;
 pub(crate) mod view;
@@ -22,10 +23,11 @@ use crate::scalar::Scalar;
 use crate::shape::{Dims, Layout, Strides, broadcast};
 
 use binary::{Binary, Share};
-use index::{Pick, Unpick};
+use index::{Pick, Take, Unpick, Untake};
 use leaf::Leaf;
 use matmul::Matmul;
 use reduce::Reduce;
+use slice::{Concat, Slice, Unslice};
 use softmax::{Softmax, SoftmaxGrad};
 use unary::{Unary, UnaryGrad};
 use view::View;
@@ -87,6 +89,31 @@ impl<T> List<T> {
     }
 }
 
+/// What an op refers to. It lies in the arena of the op's tape.
+#[derive(Debug)]
+pub(crate) struct Ref<T>(*const T);
+
+impl<T> Clone for Ref<T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for Ref<T> {}
+
+impl<T> Ref<T> {
+    pub(crate) fn new(value: &T) -> Self {
+        Ref(value)
+    }
+
+    /// # Safety
+    /// As [`List::get`].
+    pub(crate) unsafe fn get<'a>(self) -> &'a T {
+        // SAFETY: the caller's.
+        unsafe { &*self.0 }
+    }
+}
+
 /// One operation on operands named by index: plain data.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Op {
@@ -102,6 +129,11 @@ pub(crate) enum Op {
     SoftmaxGrad(SoftmaxGrad),
     Pick(Pick),
     Unpick(Unpick),
+    Slice(Slice),
+    Unslice(Unslice),
+    Concat(Concat),
+    Take(Take),
+    Untake(Untake),
 }
 
 /// Where an op finds its operands.
@@ -159,6 +191,11 @@ macro_rules! families {
             Op::SoftmaxGrad($f) => $body,
             Op::Pick($f) => $body,
             Op::Unpick($f) => $body,
+            Op::Slice($f) => $body,
+            Op::Unslice($f) => $body,
+            Op::Concat($f) => $body,
+            Op::Take($f) => $body,
+            Op::Untake($f) => $body,
         }
     };
 }
@@ -201,9 +238,10 @@ impl Op {
     pub(crate) fn accumulates(&self) -> bool {
         match self {
             Op::Unary(_) | Op::UnaryGrad(_) | Op::Binary(_) | Op::Share(_) => true,
-            Op::View(_) | Op::Matmul(_) | Op::Unpick(_) => true,
+            Op::View(_) | Op::Matmul(_) | Op::Unpick(_) | Op::Slice(_) | Op::Unslice(_) => true,
+            Op::Concat(_) | Op::Untake(_) => true,
             Op::Reduce(f) => f.accumulates(),
-            Op::Leaf(_) | Op::Softmax(_) | Op::SoftmaxGrad(_) | Op::Pick(_) => false,
+            Op::Leaf(_) | Op::Softmax(_) | Op::SoftmaxGrad(_) | Op::Pick(_) | Op::Take(_) => false,
         }
     }
 

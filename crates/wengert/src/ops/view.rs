@@ -299,6 +299,79 @@ impl<'t, T: Scalar> Tensor<'t, T> {
         self.record(Op::View(Broadcast { x: self.id(), dims }))
     }
 
+    /// Every axis of length 1 dropped.
+    ///
+    /// ```
+    /// # let tape = wengert::Tape::new();
+    /// assert_eq!(tape.ones([1, 3, 1]).squeeze().shape(), &[3]);
+    /// ```
+    #[track_caller]
+    pub fn squeeze(self) -> Self {
+        let dims: Dims = self.shape().iter().copied().filter(|&d| d != 1).collect();
+        self.reshape(dims)
+    }
+
+    /// One axis of length 1 dropped.
+    ///
+    /// ```
+    /// # let tape = wengert::Tape::new();
+    /// assert_eq!(tape.ones([1, 3, 1]).squeeze_axis(-1).shape(), &[1, 3]);
+    /// ```
+    ///
+    /// # Panics
+    /// If the axis is out of range or of another length.
+    #[track_caller]
+    pub fn squeeze_axis(self, axis: isize) -> Self {
+        let axis = shape::axis("squeeze", axis, self.rank());
+        let one = self.shape()[axis] == 1;
+        assert!(one, "squeeze: axis {axis} of {:?} is not of length 1", self.shape());
+        let mut dims = Dims::from_slice(self.shape());
+        dims.remove(axis);
+        self.reshape(dims)
+    }
+
+    /// An axis of length 1 inserted before position `axis` (of the result;
+    /// negative ones count from its end).
+    ///
+    /// ```
+    /// # let tape = wengert::Tape::new();
+    /// assert_eq!(tape.ones([2, 3]).unsqueeze(1).shape(), &[2, 1, 3]);
+    /// assert_eq!(tape.ones([2, 3]).unsqueeze(-1).shape(), &[2, 3, 1]);
+    /// ```
+    ///
+    /// # Panics
+    /// If the axis is out of range.
+    #[track_caller]
+    pub fn unsqueeze(self, axis: isize) -> Self {
+        let axis = shape::axis("unsqueeze", axis, self.rank() + 1);
+        let mut dims = Dims::from_slice(self.shape());
+        dims.insert(axis, 1);
+        self.reshape(dims)
+    }
+
+    /// The axes from `first` to `last` (both included; negative ones count
+    /// from the end) joined into one.
+    ///
+    /// ```
+    /// # let tape = wengert::Tape::new();
+    /// assert_eq!(tape.ones([2, 3, 4]).flatten(1, -1).shape(), &[2, 12]);
+    /// ```
+    ///
+    /// # Panics
+    /// If an axis is out of range, or the first is after the last.
+    #[track_caller]
+    pub fn flatten(self, first: isize, last: isize) -> Self {
+        if self.rank() == 0 {
+            return self.reshape([1]);
+        }
+        let (a, b) = (shape::axis("flatten", first, self.rank()), shape::axis("flatten", last, self.rank()));
+        assert!(a <= b, "flatten: axis {first} is after axis {last} of {:?}", self.shape());
+        let mut dims = Dims::from_slice(&self.shape()[..a]);
+        dims.push(self.shape()[a..=b].iter().product());
+        dims.extend_from_slice(&self.shape()[b + 1..]);
+        self.reshape(dims)
+    }
+
     /// A row-major copy, or `self` where it is row-major already.
     ///
     /// ```

@@ -1,0 +1,418 @@
+//! Parts of a tensor along its axes: slices, selections, flips, splits.
+
+use std::ops::{Bound, RangeBounds};
+
+use smallvec::SmallVec;
+
+use super::{Emit, Id, Inferred, List, Op, Values};
+use crate::kernels::nest::Nest;
+use crate::kernels::{Machine, Out, Value};
+use crate::scalar::Scalar;
+use crate::shape::{self, Dims, Strides, contiguous_strides};
+use crate::tape::Tape;
+use crate::tensor::{Operand, Tensor};
+
+/// Along one axis: from `start` on every `step`-th element, `len` of them.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Range {
+    start: usize,
+    step: isize,
+    len: usize,
+    /// The length of the axis.
+    of: usize,
+}
+
+/// A view of a part of `x`, one [`Range`] for each axis.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Slice {
+    x: Id,
+    ranges: List<Range>,
+}
+
+/// The adjoint of [`Slice`]: zeros of the shape of the whole, with `g` in its
+/// place.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Unslice {
+    g: Id,
+    ranges: List<Range>,
+}
+
+/// Offset and strides of a part of a tensor with these strides.
+fn part(ranges: &[Range], strides: &[isize]) -> (isize, Strides) {
+    let offset = ranges.iter().zip(strides).filter(|(r, _)| r.len > 0).map(|(r, s)| r.start as isize * s).sum();
+    (offset, ranges.iter().zip(strides).map(|(r, s)| r.step * s).collect())
+}
+
+/// Calls `f` with every place of a part of the output, and the element of `x`
+/// which belongs there.
+///
+/// # Safety
+/// The contract of [`crate::kernels`]; `x` has the shape of the ranges, which
+/// lie within the output's.
+unsafe fn place<T: Scalar>(x: Value<'_, T>, ranges: &[Range], out: Out<'_, T>, f: impl Fn(&mut T, T)) {
+    let (offset, to) = part(ranges, &contiguous_strides(out.dims));
+    let nest = Nest::new(x.layout.dims, [x.layout.strides, &to]);
+    let (len, [step, to_step]) = nest.inner();
+    nest.for_each(|[from, to]| {
+        for i in 0..len as isize {
+            // SAFETY: positions of both layouts.
+            unsafe { f(&mut *out.data.offset(offset + to + i * to_step), *x.data.offset(from + i * step)) }
+        }
+    });
+}
+
+impl Slice {
+    pub(crate) fn name(&self) -> &'static str {
+        "slice"
+    }
+
+    pub(crate) fn operands(&self) -> [Id; 1] {
+        [self.x]
+    }
+
+    pub(crate) fn infer<'a, T: Scalar>(&self, v: &'a impl Values<T>) -> Inferred<'a> {
+        // SAFETY: a list of an op of this tape.
+        let ranges = unsafe { self.ranges.get() };
+        let dims: Dims = ranges.iter().map(|r| r.len).collect();
+        let (offset, strides) = part(ranges, v.value(self.x).layout.strides);
+        // An empty part starts nowhere.
+        let offset = if dims.contains(&0) { 0 } else { offset };
+        Inferred::View { of: self.x, offset, dims, strides }
+    }
+
+    pub(crate) unsafe fn run<T: Scalar>(&self, _: &impl Values<T>, _: Out<'_, T>, _: &Machine<T>) {
+        unreachable!("a view has the memory of its operand")
+    }
+
+    pub(crate) fn rule<E: Emit>(self, e: &mut E, _: Id, g: Id) {
+        e.give(self.x, Op::Unslice(Unslice { g, ranges: self.ranges }));
+    }
+}
+
+impl Unslice {
+    pub(crate) fn name(&self) -> &'static str {
+        "unslice"
+    }
+
+    pub(crate) fn operands(&self) -> [Id; 1] {
+        [self.g]
+    }
+
+    pub(crate) fn infer<'a, T: Scalar>(&self, _: &'a impl Values<T>) -> Inferred<'a> {
+        // SAFETY: a list of an op of this tape.
+        Inferred::Fresh(unsafe { self.ranges.get() }.iter().map(|r| r.of).collect())
+    }
+
+    pub(crate) unsafe fn run<T: Scalar>(&self, v: &impl Values<T>, out: Out<'_, T>, _: &Machine<T>) {
+        let g = v.value(self.g);
+        // SAFETY: the ranges lie within the output's shape, so every position
+        // of the nest lies within the output.
+        unsafe {
+            if !out.add {
+                (0..out.len).for_each(|i| out.data.add(i).write(T::ZERO));
+            }
+            place(g, self.ranges.get(), out, |to, g| *to += g);
+        }
+    }
+
+    pub(crate) fn rule<E: Emit>(self, e: &mut E, _: Id, c: Id) {
+        e.give(self.g, Op::Slice(Slice { x: c, ranges: self.ranges }));
+    }
+}
+
+/// Tensors one after another along an axis.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Concat {
+    parts: List<Part>,
+}
+
+/// An operand, and which part of the whole it is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Part {
+    x: Id,
+    ranges: List<Range>,
+}
+
+impl Concat {
+    pub(crate) fn name(&self) -> &'static str {
+        "concat"
+    }
+
+    fn parts(&self) -> &[Part] {
+        // SAFETY: a list of an op of this tape.
+        unsafe { self.parts.get() }
+    }
+
+    pub(crate) fn operands(&self) -> impl Iterator<Item = Id> {
+        self.parts().iter().map(|p| p.x)
+    }
+
+    pub(crate) fn infer<'a, T: Scalar>(&self, _: &'a impl Values<T>) -> Inferred<'a> {
+        // SAFETY: as above.
+        Inferred::Fresh(unsafe { self.parts()[0].ranges.get() }.iter().map(|r| r.of).collect())
+    }
+
+    pub(crate) unsafe fn run<T: Scalar>(&self, v: &impl Values<T>, out: Out<'_, T>, _: &Machine<T>) {
+        for p in self.parts() {
+            // SAFETY: the parts lie side by side within the output, which
+            // may hold no number yet.
+            unsafe {
+                let (x, ranges) = (v.value(p.x), p.ranges.get());
+                match out.add {
+                    true => place(x, ranges, out, |to, x| *to += x),
+                    false => place(x, ranges, out, |to, x| std::ptr::from_mut(to).write(x)),
+                }
+            }
+        }
+    }
+
+    pub(crate) fn rule<E: Emit>(self, e: &mut E, _: Id, g: Id) {
+        for p in self.parts() {
+            e.give(p.x, Op::Slice(Slice { x: g, ranges: p.ranges }));
+        }
+    }
+}
+
+impl<T: Scalar> Tape<T> {
+    /// Tensors one after another along an axis, which they may differ in.
+    ///
+    /// ```
+    /// let tape = wengert::Tape::new();
+    /// let (a, b) = (tape.ones([2, 1]), tape.zeros([2, 2]));
+    /// assert_eq!(tape.concat([a, b], 1).to_vec(), [1.0, 0.0, 0.0, 1.0, 0.0, 0.0]);
+    /// ```
+    ///
+    /// # Panics
+    /// If there are none, if their shapes differ elsewhere, or the axis is out
+    /// of range.
+    #[doc(alias = "cat")]
+    #[track_caller]
+    pub fn concat<'t>(&'t self, tensors: impl AsRef<[Tensor<'t, T>]>, axis: isize) -> Tensor<'t, T> {
+        let tensors = tensors.as_ref();
+        assert!(!tensors.is_empty(), "concat: of no tensors");
+        let first = tensors[0].shape();
+        let axis = shape::axis("concat", axis, first.len());
+        let mut whole = Dims::from_slice(first);
+        whole[axis] = 0;
+        for x in tensors {
+            let dims = Operand::tensor(*x, self).shape();
+            let fits = dims.len() == first.len() && (0..dims.len()).all(|i| i == axis || dims[i] == first[i]);
+            assert!(fits, "concat: shapes differ beside axis {axis}: {first:?} and {dims:?}");
+            whole[axis] += dims[axis];
+        }
+        shape::element_count(&whole);
+        let mut start = 0;
+        let arena = self.arena();
+        let part = |x: &Tensor<'t, T>| {
+            let range = |(i, (&len, &of))| Range { start: if i == axis { start } else { 0 }, step: 1, len, of };
+            let ranges: SmallVec<[Range; 8]> = x.shape().iter().zip(&whole).enumerate().map(range).collect();
+            start += x.shape()[axis];
+            Part { x: x.id(), ranges: List::new(arena.copy(&ranges)) }
+        };
+        let parts: SmallVec<[Part; 8]> = tensors.iter().map(part).collect();
+        tensors[0].record(Op::Concat(Concat { parts: List::new(arena.copy(&parts)) }))
+    }
+
+    /// Tensors of one shape side by side along a new axis.
+    ///
+    /// ```
+    /// let tape = wengert::Tape::new();
+    /// let (a, b) = (tape.tensor([1.0, 2.0]), tape.tensor([3.0, 4.0]));
+    /// assert_eq!(tape.stack([a, b], -1).to_vec(), [1.0, 3.0, 2.0, 4.0]);
+    /// ```
+    ///
+    /// # Panics
+    /// If there are none, if their shapes differ, or the axis is out of range.
+    #[track_caller]
+    pub fn stack<'t>(&'t self, tensors: impl AsRef<[Tensor<'t, T>]>, axis: isize) -> Tensor<'t, T> {
+        let tensors = tensors.as_ref();
+        assert!(!tensors.is_empty(), "stack: of no tensors");
+        let first = tensors[0].shape();
+        let axis = shape::axis("stack", axis, first.len() + 1) as isize;
+        if let Some(other) = tensors.iter().find(|x| x.shape() != first) {
+            panic!("stack: shapes differ: {first:?} and {:?}", other.shape());
+        }
+        let rows: SmallVec<[Tensor<'t, T>; 8]> = tensors.iter().map(|x| x.unsqueeze(axis)).collect();
+        self.concat(rows, axis)
+    }
+}
+
+/// Parts. None of these copies.
+impl<'t, T: Scalar> Tensor<'t, T> {
+    #[track_caller]
+    fn part(self, mut range: impl FnMut(usize, usize) -> Range) -> Self {
+        let ranges: SmallVec<[Range; 8]> = self.shape().iter().enumerate().map(|(i, &n)| range(i, n)).collect();
+        let ranges = List::new(self.tape().arena().copy(&ranges));
+        self.record(Op::Slice(Slice { x: self.id(), ranges }))
+    }
+
+    #[track_caller]
+    fn along(self, axis: usize, range: Range) -> Self {
+        self.part(|i, n| if i == axis { range } else { Range { start: 0, step: 1, len: n, of: n } })
+    }
+
+    /// `len` positions along an axis, from `start` on.
+    ///
+    /// ```
+    /// # let tape = wengert::Tape::new();
+    /// assert_eq!(tape.arange(0.0, 5.0, 1.0).narrow(0, 1, 3).to_vec(), [1.0, 2.0, 3.0]);
+    /// ```
+    ///
+    /// # Panics
+    /// If they reach past the end, or the axis is out of range.
+    #[track_caller]
+    pub fn narrow(self, axis: isize, start: usize, len: usize) -> Self {
+        let axis = shape::axis("narrow", axis, self.rank());
+        let of = self.shape()[axis];
+        let fits = start.checked_add(len).is_some_and(|end| end <= of);
+        assert!(fits, "narrow: {len} positions from {start} on do not fit axis {axis} of {:?}", self.shape());
+        self.along(axis, Range { start, step: 1, len, of })
+    }
+
+    /// A range of positions along an axis, as Python's slices: negative bounds
+    /// count from the end, and bounds are cut off at the ends.
+    ///
+    /// ```
+    /// # let tape = wengert::Tape::new();
+    /// let x = tape.arange(0.0, 5.0, 1.0);
+    /// assert_eq!(x.slice(0, 1..-1).to_vec(), [1.0, 2.0, 3.0]);
+    /// assert_eq!(x.slice(0, -2..).to_vec(), [3.0, 4.0]);
+    /// ```
+    ///
+    /// # Panics
+    /// If the axis is out of range.
+    #[track_caller]
+    pub fn slice(self, axis: isize, range: impl RangeBounds<isize>) -> Self {
+        self.slice_step(axis, range, 1)
+    }
+
+    /// Every `step`-th position of a range along an axis. A negative step goes
+    /// backwards from the end of the range, which is cut off first: `..` with
+    /// step -1 reverses.
+    ///
+    /// ```
+    /// # let tape = wengert::Tape::new();
+    /// let x = tape.arange(0.0, 5.0, 1.0);
+    /// assert_eq!(x.slice_step(0, .., 2).to_vec(), [0.0, 2.0, 4.0]);
+    /// assert_eq!(x.slice_step(0, 1.., -2).to_vec(), [4.0, 2.0]);
+    /// ```
+    ///
+    /// # Panics
+    /// If the step is 0 or the axis is out of range.
+    #[track_caller]
+    pub fn slice_step(self, axis: isize, range: impl RangeBounds<isize>, step: isize) -> Self {
+        assert!(step != 0, "slice_step: the step is 0");
+        let axis = shape::axis("slice", axis, self.rank());
+        let of = self.shape()[axis];
+        let n = of as isize;
+        let at = |i: isize| (if i < 0 { i + n } else { i }).clamp(0, n);
+        let start = match range.start_bound() {
+            Bound::Included(&i) => at(i),
+            Bound::Excluded(&i) => (at(i) + 1).min(n),
+            Bound::Unbounded => 0,
+        };
+        let end = match range.end_bound() {
+            // `..=-1` ends with the last position.
+            Bound::Included(&i) => {
+                if i == -1 {
+                    n
+                } else {
+                    at(i.saturating_add(1))
+                }
+            }
+            Bound::Excluded(&i) => at(i),
+            Bound::Unbounded => n,
+        };
+        let len = ((end - start).max(0) as usize).div_ceil(step.unsigned_abs());
+        let first = if step > 0 { start } else { end - 1 };
+        self.along(axis, Range { start: first.max(0) as usize, step, len, of })
+    }
+
+    /// One position along an axis, which is dropped; negative ones count from
+    /// the end.
+    ///
+    /// ```
+    /// # let tape = wengert::Tape::new();
+    /// let x = tape.tensor([[1.0, 2.0], [3.0, 4.0]]);
+    /// assert_eq!(x.select(0, -1).to_vec(), [3.0, 4.0]);
+    /// ```
+    ///
+    /// # Panics
+    /// If the position or the axis is out of range.
+    #[track_caller]
+    pub fn select(self, axis: isize, index: isize) -> Self {
+        let axis = shape::axis("select", axis, self.rank());
+        let n = self.shape()[axis];
+        let at = if index < 0 { index + n as isize } else { index };
+        let fits = (0..n as isize).contains(&at);
+        assert!(fits, "select: position {index} is out of range for axis {axis} of {:?}", self.shape());
+        self.narrow(axis as isize, at as usize, 1).squeeze_axis(axis as isize)
+    }
+
+    /// The axes in reverse.
+    ///
+    /// ```
+    /// # let tape = wengert::Tape::new();
+    /// let x = tape.tensor([[1.0, 2.0], [3.0, 4.0]]);
+    /// assert_eq!(x.flip(-1).to_vec(), [2.0, 1.0, 4.0, 3.0]);
+    /// ```
+    ///
+    /// # Panics
+    /// If an axis is out of range or named twice.
+    #[track_caller]
+    pub fn flip(self, axes: impl shape::Axes) -> Self {
+        let mask = axes.mask("flip", self.rank());
+        self.part(|i, n| match mask >> i & 1 {
+            1 => Range { start: n.saturating_sub(1), step: -1, len: n, of: n },
+            _ => Range { start: 0, step: 1, len: n, of: n },
+        })
+    }
+
+    /// Parts of these lengths along an axis, one after another.
+    ///
+    /// ```
+    /// # let tape = wengert::Tape::new();
+    /// let parts = tape.arange(0.0, 5.0, 1.0).split(0, &[2, 3]);
+    /// assert_eq!(parts[1].to_vec(), [2.0, 3.0, 4.0]);
+    /// ```
+    ///
+    /// # Panics
+    /// If the lengths do not add up to the axis's.
+    #[track_caller]
+    pub fn split(self, axis: isize, lengths: &[usize]) -> SmallVec<[Self; 4]> {
+        let at = shape::axis("split", axis, self.rank());
+        let fits = lengths.iter().sum::<usize>() == self.shape()[at];
+        assert!(fits, "split: {lengths:?} does not add up to axis {at} of {:?}", self.shape());
+        let mut start = 0;
+        let mut parts = SmallVec::new();
+        for &len in lengths {
+            parts.push(self.narrow(at as isize, start, len));
+            start += len;
+        }
+        parts
+    }
+
+    /// `n` parts of equal length along an axis, the last ones shorter where
+    /// it does not divide (and fewer than `n` where it is too short).
+    ///
+    /// ```
+    /// # let tape = wengert::Tape::new();
+    /// let lengths: Vec<usize> = tape.zeros([5]).chunk(0, 2).iter().map(|x| x.len()).collect();
+    /// assert_eq!(lengths, [3, 2]);
+    /// ```
+    ///
+    /// # Panics
+    /// If `n` is 0 or the axis is out of range.
+    #[track_caller]
+    pub fn chunk(self, axis: isize, n: usize) -> SmallVec<[Self; 4]> {
+        assert!(n > 0, "chunk: into 0 parts");
+        let at = shape::axis("chunk", axis, self.rank());
+        let of = self.shape()[at];
+        let len = of.div_ceil(n).max(1);
+        let mut parts = SmallVec::new();
+        for i in 0..of.div_ceil(len).max(1) {
+            parts.push(self.narrow(at as isize, i * len, len.min(of - i * len)));
+        }
+        parts
+    }
+}
