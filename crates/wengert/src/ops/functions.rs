@@ -232,7 +232,8 @@ functions! {
         op |g, _x, _y, _p| apply(Zero, g);
     }
     IsFinite "is_finite" { |x, _p| if x.is_finite() { T::ONE } else { T::ZERO }; op |g, _x, _y, _p| apply(Zero, g); }
-    // 1 where x <= 0.
+    // 1 where x < 0; 1 where x <= 0.
+    Negative "negative" { |x, _p| if x < T::ZERO { T::ONE } else { T::ZERO }; op |g, _x, _y, _p| apply(Zero, g); }
     NotPositive "not_positive" { |x, _p| if x <= T::ZERO { T::ONE } else { T::ZERO }; op |g, _x, _y, _p| apply(Zero, g); }
 
     Sin "sin" {
@@ -329,7 +330,7 @@ functions! {
         |x, p| if x > T::ZERO { x } else { p * x.exp_m1() };
         from x |g, x, p| if x > T::ZERO { g } else { g * (p * x.exp()) };
         curvature |e, x, p| {
-            let below = e.op(apply(NotPositive, x));
+            let below = e.op(apply(Negative, x));
             let low = e.op(with(AtMost, x, 0.0));
             let exp = e.op(apply(Exp, low));
             let part = e.mul(below, exp);
