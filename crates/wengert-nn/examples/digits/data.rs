@@ -10,11 +10,11 @@ const ROW: usize = 5;
 const INK: f32 = 16.0;
 
 /// Handwritten digits: `images[i]` shows the digit `labels[i]`.
-pub struct Digits {
+pub(crate) struct Digits {
     /// 8x8 pixels, row-major, from 0 (paper) to 1 (ink).
-    pub images: Vec<[f32; 64]>,
+    pub(crate) images: Vec<[f32; 64]>,
     /// What each image shows, 0 to 9.
-    pub labels: Vec<usize>,
+    pub(crate) labels: Vec<usize>,
 }
 
 impl Digits {
@@ -22,7 +22,7 @@ impl Digits {
     ///
     /// The data is compiled into the program; `../data/README.md` describes
     /// its format and says whose it is.
-    pub fn load() -> Digits {
+    pub(crate) fn load() -> Digits {
         let (records, rest) = include_bytes!("../data/digits.bin").as_chunks::<RECORD>();
         assert!(rest.is_empty(), "digits.bin ends in the middle of a record");
         let images = records.iter().map(|record| image(&record[..RECORD - 1])).collect();
@@ -37,7 +37,7 @@ impl Digits {
     /// # Panics
     ///
     /// If `test_fraction` is not between 0 and 1.
-    pub fn split(self, rng: &mut impl rand::Rng, test_fraction: f64) -> (Digits, Digits) {
+    pub(crate) fn split(self, rng: &mut impl rand::Rng, test_fraction: f64) -> (Digits, Digits) {
         assert!(
             (0.0..=1.0).contains(&test_fraction),
             "split: the test fraction must be between 0 and 1, got {test_fraction}"
