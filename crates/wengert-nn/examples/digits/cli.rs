@@ -10,7 +10,7 @@ use clap::Parser;
 #[command(name = "digits")]
 pub(crate) struct Options {
     /// How many times to go through all training digits
-    #[arg(long, default_value_t = 40, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=100_000), allow_negative_numbers = true)]
     pub(crate) epochs: u32,
 
     /// What decides the split, the first weights and the order of the digits
@@ -18,11 +18,11 @@ pub(crate) struct Options {
     pub(crate) seed: u64,
 
     /// How many digits one step learns from
-    #[arg(long, default_value_t = 32, value_parser = positive_count)]
+    #[arg(long, default_value_t = 32, value_parser = positive_count, allow_negative_numbers = true)]
     pub(crate) batch: usize,
 
     /// The learning rate of the first step
-    #[arg(long, default_value_t = 2e-3, value_parser = positive)]
+    #[arg(long, default_value_t = 4e-3, value_parser = positive, allow_negative_numbers = true)]
     pub(crate) lr: f64,
 
     /// Where to put the drawings

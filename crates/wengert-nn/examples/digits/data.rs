@@ -69,3 +69,37 @@ fn image(packed: &[u8]) -> [f32; 64] {
     }
     pixels
 }
+
+/// The same digit as another hand might have put it: moved, turned and scaled
+/// a little, by amounts drawn from `rng`. It saves a network from learning 1,438
+/// digits by heart.
+///
+/// `amount` 0 changes nothing; at 1 the shift is up to a pixel, the turn up to
+/// 0.3 radians, the scale up to 15 %.
+pub(crate) fn jitter(image: &[f32; 64], amount: f32, rng: &mut impl rand::Rng) -> [f32; 64] {
+    let mut draw = |most: f32| amount * most * (2.0 * unit(rng) - 1.0);
+    let (dx, dy, turn, grow) = (draw(1.0), draw(1.0), draw(0.3), 1.0 + draw(0.15));
+    let (sin, cos) = turn.sin_cos();
+    std::array::from_fn(|i| {
+        // Where this pixel's ink comes from, about the middle of the image.
+        let (x, y) = ((i % 8) as f32 - 3.5, (i / 8) as f32 - 3.5);
+        bilinear(image, 3.5 + grow * (cos * x - sin * y) + dx, 3.5 + grow * (sin * x + cos * y) + dy)
+    })
+}
+
+/// The ink at a point between pixels; there is none outside.
+fn bilinear(image: &[f32; 64], x: f32, y: f32) -> f32 {
+    let at = |column: f32, row: f32| match (0.0..8.0).contains(&column) && (0.0..8.0).contains(&row) {
+        true => image[8 * row as usize + column as usize],
+        false => 0.0,
+    };
+    let (left, top) = (x.floor(), y.floor());
+    let (u, v) = (x - left, y - top);
+    let row = |row| (1.0 - u) * at(left, row) + u * at(left + 1.0, row);
+    (1.0 - v) * row(top) + v * row(top + 1.0)
+}
+
+/// Uniform over `[0, 1)`.
+fn unit(rng: &mut impl rand::Rng) -> f32 {
+    rand::RngExt::random(rng)
+}

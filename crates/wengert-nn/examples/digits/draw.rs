@@ -69,6 +69,7 @@ fn losses(panel: &Panel<'_>, history: &History) -> Result<(), Box<dyn Error>> {
     chart
         .configure_mesh()
         .disable_x_mesh()
+        .x_labels((epochs + 1).min(11))
         .light_line_style(WHITE)
         .bold_line_style(FAINT.mix(0.35))
         .axis_style(FAINT)
@@ -78,11 +79,8 @@ fn losses(panel: &Panel<'_>, history: &History) -> Result<(), Box<dyn Error>> {
         .draw()?;
     let inside = steps.iter().map(|&(x, loss)| (x, loss.clamp(low, high)));
     chart.draw_series(LineSeries::new(inside, BLUE.mix(0.22)))?.label("each step").legend(key(BLUE.mix(0.35), 1));
-    chart
-        .draw_series(LineSeries::new(means, BLUE.stroke_width(3)))?
-        .label("training, mean over an epoch")
-        .legend(key(BLUE.into(), 3));
-    chart.draw_series(LineSeries::new(tests, ORANGE.stroke_width(3)))?.label("test").legend(key(ORANGE.into(), 3));
+    chart.draw_series(line(means, BLUE))?.label("training, mean over an epoch").legend(key(BLUE.into(), 3));
+    chart.draw_series(line(tests, ORANGE))?.label("test").legend(key(ORANGE.into(), 3));
     chart
         .configure_series_labels()
         .position(SeriesLabelPosition::UpperRight)
@@ -91,6 +89,12 @@ fn losses(panel: &Panel<'_>, history: &History) -> Result<(), Box<dyn Error>> {
         .margin(12)
         .draw()?;
     Ok(())
+}
+
+/// A bold line, with its points where they are few (one alone has no line).
+fn line(points: Vec<(f64, f64)>, colour: RGBColor) -> LineSeries<SVGBackend<'static>, (f64, f64)> {
+    let size = if points.len() <= 10 { 4 } else { 0 };
+    LineSeries::new(points, colour.filled().stroke_width(3)).point_size(size)
 }
 
 /// A sample of a line, for the legend.
@@ -102,14 +106,11 @@ fn accuracies(panel: &Panel<'_>, history: &History) -> Result<(), Box<dyn Error>
     let epochs = history.tests.len();
     let points: Vec<(f64, f64)> =
         (1..).zip(&history.tests).map(|(epoch, &(_, accuracy))| (f64::from(epoch), 100.0 * accuracy)).collect();
-    let (last, best) = (points[epochs - 1].1, points.iter().map(|p| p.1).fold(0.0, f64::max));
+    let last = points[epochs - 1].1;
     // The first epochs would flatten everything which comes after them.
     let low = (2.0 * last - 100.0 - 6.0).min(94.0).max(0.0);
     let mut chart = ChartBuilder::on(panel)
-        .caption(
-            format!("Test accuracy: {last:.1} % at the end, {best:.1} % at best"),
-            (FONT, 20).into_font().color(&INK),
-        )
+        .caption(format!("Test accuracy: {last:.1} % at the end"), (FONT, 20).into_font().color(&INK))
         .margin(12)
         .x_label_area_size(40)
         .y_label_area_size(56)
@@ -117,6 +118,7 @@ fn accuracies(panel: &Panel<'_>, history: &History) -> Result<(), Box<dyn Error>
     chart
         .configure_mesh()
         .disable_x_mesh()
+        .x_labels((epochs + 1).min(11))
         .light_line_style(WHITE)
         .bold_line_style(FAINT.mix(0.35))
         .axis_style(FAINT)
@@ -128,7 +130,7 @@ fn accuracies(panel: &Panel<'_>, history: &History) -> Result<(), Box<dyn Error>
         .x_label_formatter(&|epoch| format!("{epoch:.0}"))
         .draw()?;
     let inside = points.iter().map(|&(x, y)| (x, y.max(low)));
-    chart.draw_series(LineSeries::new(inside, ORANGE.stroke_width(3)))?;
+    chart.draw_series(line(inside.collect(), ORANGE))?;
     chart.draw_series(points.last().map(|&end| Circle::new(end, 5, ORANGE.filled())))?;
     Ok(())
 }
@@ -136,6 +138,8 @@ fn accuracies(panel: &Panel<'_>, history: &History) -> Result<(), Box<dyn Error>
 /// At most so many digits are shown, in rows of so many.
 const SHOWN: usize = 40;
 const COLUMNS: usize = 8;
+/// Room for so many at least, or the title does not fit.
+const FEWEST: usize = 5;
 /// A digit with its caption, and its pixels.
 const CELL: (i32, i32) = (124, 152);
 const PIXEL: i32 = 12;
@@ -145,8 +149,9 @@ const MARGIN: i32 = 24;
 /// Every misread digit, with what it is and what it was taken for.
 pub(crate) fn misread(file: &Path, test: &Digits, read: &[usize]) -> Result<(), String> {
     let wrong: Vec<usize> = (0..read.len()).filter(|&i| read[i] != test.labels[i]).collect();
+    let columns = wrong.len().clamp(FEWEST, COLUMNS);
     let rows = wrong.len().min(SHOWN).div_ceil(COLUMNS) as i32;
-    let (width, height) = (2 * MARGIN + CELL.0 * COLUMNS as i32, HEADER + CELL.1 * rows + MARGIN);
+    let (width, height) = (2 * MARGIN + CELL.0 * columns as i32, HEADER + CELL.1 * rows + MARGIN);
     let title = match wrong.len() {
         0 => format!("All {} test digits were read correctly", read.len()),
         n if n > SHOWN => format!("{n} of {} test digits were misread; the first {SHOWN}", read.len()),

@@ -32,6 +32,10 @@ static HEAP: allocations::Counting = allocations::Counting;
 /// The share of the digits which is kept for the test.
 const TEST: f64 = 0.2;
 
+/// How far the training digits are moved about each time they are shown; see
+/// [`data::jitter`].
+const JITTER: f32 = 0.5;
+
 /// 64 pixels, two hidden layers, 10 logits.
 struct Model {
     first: Linear,
@@ -90,6 +94,9 @@ fn run(options: &Options) -> Result<ExitCode, String> {
     let files = options.files()?;
     let rng = &mut StdRng::seed_from_u64(options.seed);
     let (train, test) = Digits::load().split(rng, TEST);
+    if options.batch > train.labels.len() {
+        return Err(format!("--batch {}: there are only {} digits to learn from", options.batch, train.labels.len()));
+    }
     let mut params = Params::new();
     let model = Model::new(&mut params, rng);
     println!("{} digits to learn from, {} to be tested on", train.labels.len(), test.labels.len());
@@ -122,7 +129,7 @@ fn fit(
     let n = train.labels.len();
     let mut order: Vec<usize> = (0..n).collect();
     let (mut pixels, mut labels) = (Vec::new(), Vec::new());
-    let (epochs, batch) = (options.epochs as usize, options.batch.min(n));
+    let (epochs, batch) = (options.epochs as usize, options.batch);
     let total = epochs * n.div_ceil(batch);
     let bar = progress(total, epochs);
     let mut history = History::default();
@@ -134,7 +141,7 @@ fn fit(
         order.shuffle(rng);
         let mut right = 0;
         for batch in order.chunks(batch) {
-            gather(train, batch, &mut pixels, &mut labels);
+            gather(train, batch, &mut pixels, &mut labels, rng);
             // Down to a hundredth along half a cosine: the last steps settle.
             let done = history.steps.len() as f64 / total as f64;
             opt.set_lr(options.lr * (0.505 + 0.495 * (std::f64::consts::PI * done).cos()));
@@ -177,11 +184,11 @@ impl History {
 }
 
 /// Copies the digits of one batch side by side.
-fn gather(digits: &Digits, batch: &[usize], pixels: &mut Vec<f32>, labels: &mut Vec<usize>) {
+fn gather(digits: &Digits, batch: &[usize], pixels: &mut Vec<f32>, labels: &mut Vec<usize>, rng: &mut StdRng) {
     pixels.clear();
     labels.clear();
     for &i in batch {
-        pixels.extend_from_slice(&digits.images[i]);
+        pixels.extend_from_slice(&data::jitter(&digits.images[i], JITTER, rng));
         labels.push(digits.labels[i]);
     }
 }
