@@ -159,13 +159,13 @@ fn fit(
 
             history.log(value, start.elapsed(), allocations::requests() - requests);
             bar.inc(1);
-            bar.set_message(format!("epoch {epoch}/{epochs}  loss {value:.4}"));
+            bar.set_message(format!("{epoch}/{epochs}  loss {value:.4}"));
         }
         let (loss, logits) = evaluate(model, params, test);
         let accuracy = hits(&logits, &test.labels) as f64 / test.labels.len() as f64;
         history.tests.push((loss, accuracy));
         let learnt = 100.0 * right as f64 / n as f64;
-        bar.set_prefix(format!("accuracy {learnt:.1} % learning, {:.1} % tested", 100.0 * accuracy));
+        bar.set_prefix(format!("accuracy {learnt:.1} % (test {:.1} %)", 100.0 * accuracy));
     }
     bar.finish();
     history
@@ -214,7 +214,7 @@ fn largest(row: &[f32]) -> usize {
 }
 
 fn progress(steps: usize, epochs: usize) -> ProgressBar {
-    let style = ProgressStyle::with_template("{bar:32.cyan/blue} {msg}  {prefix}  {eta} left").expect("a template");
+    let style = ProgressStyle::with_template("{bar:16.cyan/blue} {msg}  {prefix}  {eta}").expect("a template");
     let bar = ProgressBar::new(steps as u64).with_style(style.progress_chars("━╸─"));
-    bar.with_message(format!("epoch 0/{epochs}"))
+    bar.with_message(format!("0/{epochs}"))
 }
