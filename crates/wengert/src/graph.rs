@@ -58,8 +58,9 @@ impl<'t, T: Scalar> Tensor<'t, T> {
 
 impl<'t, T: Scalar> Graph<'t, T> {
     /// The graph in Graphviz's DOT language: constants, leaves, parameters and
-    /// ops in clusters and colours of their own, edges from operands to
-    /// results.
+    /// ops in clusters and colours of their own, with shapes and source lines;
+    /// edges from operands to results, bold where a gradient flows back and
+    /// dashed where none does.
     pub fn dot(&self) -> impl fmt::Display + use<'_, 't, T> {
         Dot(self)
     }
@@ -78,13 +79,21 @@ fn line<T>(entry: &Entry<T>) -> String {
 
 impl<T: Scalar> fmt::Display for Graph<'_, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (i, entry) in self.entries() {
+        let call = |entry: &Entry<T>| {
             let mut operands = SmallVec::<[String; 4]>::new();
             entry.op.operands(|x| operands.push(format!("#{}", x.index())));
-            let call = format!("{}({})", entry.op.name(), operands.join(", "));
-            let shape = format!("{:?}", self.tape.layout(&entry).dims);
-            let grad = if entry.tracked { "grad" } else { "" };
-            writeln!(f, "{:>5} {call:<32} {shape:<16} {grad:<5} {}", format!("#{i}"), line(&entry))?;
+            format!("{}({})", entry.op.name(), operands.join(", "))
+        };
+        let shape = |entry: &Entry<T>| format!("{:?}", self.tape.layout(entry).dims);
+        // Columns as wide as their widest entry.
+        let (mut calls, mut shapes) = (0, 0);
+        for (_, entry) in self.entries() {
+            (calls, shapes) = (calls.max(call(&entry).len()), shapes.max(shape(&entry).len()));
+        }
+        for (i, entry) in self.entries() {
+            let (call, shape, line) = (call(&entry), shape(&entry), line(&entry));
+            let grad = if entry.tracked { "grad" } else { "    " };
+            writeln!(f, "{:>5} {call:<calls$}  {shape:<shapes$}  {grad}  {line}", format!("#{i}"))?;
         }
         Ok(())
     }
@@ -92,37 +101,72 @@ impl<T: Scalar> fmt::Display for Graph<'_, T> {
 
 struct Dot<'g, 't, T: Scalar>(&'g Graph<'t, T>);
 
-/// Clusters: title, fill colour, and which ops are in it.
-const CLUSTERS: [(&str, &str, fn(&Op) -> bool); 4] = [
-    ("constants", "#eceff1", |op| matches!(op, Op::Leaf(Leaf::Constant))),
-    ("leaves", "#c8e6c9", |op| matches!(op, Op::Leaf(Leaf::Tracked))),
-    ("parameters", "#ffe0b2", |op| matches!(op, Op::Leaf(Leaf::Param { .. }))),
-    ("ops", "#bbdefb", |op| !matches!(op, Op::Leaf(_))),
+/// A group of entries: its title, the colours of its boxes and their borders,
+/// and which ops are in it.
+struct Cluster {
+    title: &'static str,
+    fill: &'static str,
+    border: &'static str,
+    holds: fn(&Op) -> bool,
+}
+
+const CLUSTERS: [Cluster; 4] = [
+    Cluster {
+        title: "constants",
+        fill: "#eceff1",
+        border: "#90a4ae",
+        holds: |op| matches!(op, Op::Leaf(Leaf::Constant)),
+    },
+    Cluster { title: "leaves", fill: "#dcedc8", border: "#689f38", holds: |op| matches!(op, Op::Leaf(Leaf::Tracked)) },
+    Cluster {
+        title: "parameters",
+        fill: "#ffe0b2",
+        border: "#ef6c00",
+        holds: |op| matches!(op, Op::Leaf(Leaf::Param { .. })),
+    },
+    Cluster { title: "ops", fill: "#bbdefb", border: "#1976d2", holds: |op| !matches!(op, Op::Leaf(_)) },
 ];
+
+/// Text in one of Graphviz's HTML-like labels.
+fn escape(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+}
 
 impl<T: Scalar> fmt::Display for Dot<'_, '_, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "digraph tape {{\n  rankdir=BT;\n  fontname=\"Helvetica\";")?;
-        writeln!(f, "  node [shape=box, style=\"rounded,filled\", fontname=\"Helvetica\", fontsize=11];")?;
-        writeln!(f, "  edge [color=\"#546e7a\"];")?;
-        for (title, colour, belongs) in CLUSTERS {
-            let mut nodes = self.0.entries().filter(|(_, e)| belongs(&e.op)).peekable();
+        let font = "fontname=\"Helvetica,Arial,sans-serif\"";
+        writeln!(f, "digraph tape {{\n  rankdir=BT; ranksep=0.35; nodesep=0.25; {font};")?;
+        writeln!(f, "  node [shape=box, style=\"rounded,filled\", {font}, fontsize=12, margin=\"0.14,0.07\"];")?;
+        writeln!(f, "  edge [color=\"#455a64\", arrowsize=0.7];")?;
+        for Cluster { title, fill, border, holds } in CLUSTERS {
+            let mut nodes = self.0.entries().filter(|(_, e)| holds(&e.op)).peekable();
             if nodes.peek().is_none() {
                 continue;
             }
-            writeln!(f, "  subgraph cluster_{title} {{\n    label=\"{title}\"; color=\"#b0bec5\"; style=rounded;")?;
+            writeln!(f, "  subgraph cluster_{title} {{")?;
+            writeln!(f, "    label=\"{title}\"; fontcolor=\"{border}\"; fontsize=12; labeljust=l;")?;
+            writeln!(f, "    color=\"#cfd8dc\"; style=rounded; margin=12;")?;
             for (i, entry) in nodes {
                 let shape = self.0.tape.layout(&entry).dims;
-                let (name, line) = (entry.op.name(), line(&entry));
-                writeln!(f, "    n{i} [label=\"#{i} {name}\\n{shape:?}\\n{line}\", fillcolor=\"{colour}\"];")?;
+                let (name, line) = (escape(entry.op.name()), escape(&line(&entry)));
+                let small = format!("<font point-size=\"10\" color=\"#546e7a\">#{i} at {line}</font>");
+                // Paler where no gradient flows through an op.
+                let fill = if title == "ops" && !entry.tracked { "#f1f6fb" } else { fill };
+                writeln!(
+                    f,
+                    "    n{i} [label=<<b>{name}</b> {shape:?}<br/>{small}>, fillcolor=\"{fill}\", color=\"{border}\"];"
+                )?;
             }
             writeln!(f, "  }}")?;
         }
         for (i, entry) in self.0.entries() {
-            let mut edges = SmallVec::<[usize; 4]>::new();
-            entry.op.operands(|x| edges.push(x.index()));
+            let mut edges = SmallVec::<[Id; 4]>::new();
+            entry.op.operands(|x| edges.push(x));
             for from in edges {
-                writeln!(f, "  n{from} -> n{i};")?;
+                // Gradients flow back along the bold ones.
+                let flows = self.0.tape.entry(from).tracked && entry.tracked;
+                let style = if flows { "penwidth=1.6" } else { "color=\"#90a4ae\", style=dashed" };
+                writeln!(f, "  n{} -> n{i} [{style}];", from.index())?;
             }
         }
         writeln!(f, "}}")

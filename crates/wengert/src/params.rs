@@ -253,8 +253,16 @@ impl<T: Scalar> Params<T> {
         self.cells[param.index()].frozen = frozen;
     }
 
-    /// What names this store among all stores.
-    pub(crate) fn id(&self) -> u64 {
+    /// What names this store among all stores of the program: what is kept
+    /// beside a store (an optimizer's state) can tell it from another.
+    ///
+    /// A clone is another store.
+    ///
+    /// ```
+    /// let params = wengert::Params::new();
+    /// assert_ne!(params.id(), params.clone().id());
+    /// ```
+    pub fn id(&self) -> u64 {
         self.header().id
     }
 }

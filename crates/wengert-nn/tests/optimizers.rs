@@ -1,0 +1,74 @@
+//! The optimizers against PyTorch's, in f64.
+//!
+//! The problem: three parameters, one after another in the store,
+//! `a = [0.5, -1, 0.25]`, `b = [1.5, -0.5]` and `c = [-0.3, 0.8, 1.2]`. The loss
+//! at step `t`, counted from 0, is the sum of
+//! - `Σ e^a u` with `u = [1, 2, -0.5]`, always;
+//! - `Σ (b² - 1)²`, but in steps 2, 3 and 6, where `b` has no gradient;
+//! - `Σ a c + Σ c² / 2`, but in steps 0 and 5, where `c` has none.
+//!
+//! From step 5 on the learning rate is half of what it was.
+
+#[path = "fixtures/pytorch.rs"]
+#[rustfmt::skip]
+#[allow(clippy::unreadable_literal, clippy::excessive_precision)]
+mod pytorch;
+
+use wengert::{Gradients, Params, Tape};
+use wengert_nn::{Adam, AdamW, Optimizer, Sgd};
+
+#[track_caller]
+fn check(mut opt: impl Optimizer<f64>, expected: &[[f64; 8]; 10]) {
+    let mut params = Params::new_f64();
+    let a = params.add("a", [3], &[0.5, -1.0, 0.25]);
+    let b = params.add("b", [2], &[1.5, -0.5]);
+    let c = params.add("c", [3], &[-0.3, 0.8, 1.2]);
+    let (mut tape, mut grads) = (Tape::new_f64(), Gradients::new());
+    for (t, expected) in expected.iter().enumerate() {
+        if t == 5 {
+            opt.set_lr(0.5 * opt.lr());
+        }
+        tape.rewind();
+        let [a, b, c] = [a, b, c].map(|p| tape.param(&params[p]));
+        let mut loss = (a.exp() * tape.tensor([1.0, 2.0, -0.5])).sum();
+        if ![2, 3, 6].contains(&t) {
+            loss = loss + (b * b - 1.0).square().sum();
+        }
+        if ![0, 5].contains(&t) {
+            loss = loss + (a * c).sum() + 0.5 * (c * c).sum();
+        }
+        grads.zero();
+        loss.backward_into(&mut grads);
+        opt.step(&mut params, &grads);
+        for (got, want) in params.values().iter().zip(expected) {
+            let apart = (got - want).abs();
+            assert!(apart < 1e-12, "step {t}: got {:?}\nwant {expected:?}, {apart:e} apart", params.values());
+        }
+    }
+}
+
+#[test]
+fn sgd() {
+    check(Sgd::new(0.05), &pytorch::SGD);
+    check(Sgd::new(0.05).momentum(0.9), &pytorch::SGD_MOMENTUM);
+    let dampened = Sgd::new(0.05).momentum(0.8).dampening(0.3).weight_decay(0.05);
+    check(dampened, &pytorch::SGD_DAMPENING_DECAY);
+    check(Sgd::new(0.05).nesterov(0.9).weight_decay(0.1), &pytorch::SGD_NESTEROV_DECAY);
+    let climbing = Sgd::new(0.002).momentum(0.5).maximize(true).weight_decay(0.1);
+    check(climbing, &pytorch::SGD_MAXIMIZE_DECAY);
+}
+
+#[test]
+fn adam() {
+    check(Adam::new(0.1), &pytorch::ADAM);
+    check(Adam::new(0.1).weight_decay(0.1), &pytorch::ADAM_DECAY);
+    check(Adam::new(0.2).betas(0.7, 0.8).eps(1e-6).amsgrad(true), &pytorch::ADAM_AMSGRAD);
+    check(Adam::new(0.02).maximize(true).weight_decay(0.1), &pytorch::ADAM_MAXIMIZE);
+}
+
+#[test]
+fn adam_w() {
+    check(AdamW::new(0.1), &pytorch::ADAM_W);
+    let amsgrad = AdamW::new(0.2).betas(0.7, 0.8).weight_decay(0.2).amsgrad(true);
+    check(amsgrad, &pytorch::ADAM_W_AMSGRAD);
+}
