@@ -424,9 +424,8 @@ where
                     let [a, b, c, d] = [&a, &b, &c, &d].map(|p| p[k].as_slice()[j]);
                     (8.0 * (b - c) - (a - d)) / (12.0 * step)
                 };
-                let terms = weights.iter().enumerate().flat_map(|(k, w)| {
-                    w.iter().enumerate().map(move |(j, &w)| (k, j, w))
-                });
+                let terms =
+                    weights.iter().enumerate().flat_map(|(k, w)| w.iter().enumerate().map(move |(j, &w)| (k, j, w)));
                 let numeric: f64 = terms.map(|(k, j, w)| w * slope(k, j)).sum();
                 found.push((i, gradient.as_slice()[i], numeric));
             }

@@ -80,7 +80,9 @@ impl<T: Scalar> Values<T> for AwayFrom<T> {
         let mut one = || {
             let draw = |_| self.range.draw(1, stream.bits())[0];
             let found = (0..10_000).map(draw).find(|&x| self.admits(x));
-            found.unwrap_or_else(|| panic!("nothing of {:?} is {} away from {:?}", self.range, self.distance, self.points))
+            found.unwrap_or_else(|| {
+                panic!("nothing of {:?} is {} away from {:?}", self.range, self.distance, self.points)
+            })
         };
         (0..n).map(|_| one()).collect()
     }

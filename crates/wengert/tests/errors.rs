@@ -130,10 +130,16 @@ fn creation_and_reading() {
 fn losses_and_labels() {
     let tape = Tape::new();
     let x = tape.ones([2, 3]);
-    refuses("cross_entropy: label 3 at position 1 is out of range for 3 classes", || drop(x.cross_entropy(&[0, 3]).len()));
+    refuses("cross_entropy: label 3 at position 1 is out of range for 3 classes", || {
+        drop(x.cross_entropy(&[0, 3]).len())
+    });
     refuses("cross_entropy: 2 rows of logits, but 3 labels", || drop(x.cross_entropy(&[0, 1, 2]).len()));
-    refuses("cross_entropy: needs an axis of classes, got a scalar", || drop(tape.scalar(1.0).cross_entropy(&[]).len()));
-    refuses("cross_entropy: label 0 at position 0 is out of range for 0 classes", || drop(tape.ones([1, 0]).cross_entropy(&[0]).len()));
+    refuses("cross_entropy: needs an axis of classes, got a scalar", || {
+        drop(tape.scalar(1.0).cross_entropy(&[]).len())
+    });
+    refuses("cross_entropy: label 0 at position 0 is out of range for 0 classes", || {
+        drop(tape.ones([1, 0]).cross_entropy(&[0]).len())
+    });
     assert_eq!(
         x.try_cross_entropy(&[3, 0]).unwrap_err(),
         Error::LabelOutOfRange { op: "cross_entropy", label: 3, position: 0, classes: 3 }

@@ -112,7 +112,9 @@ const OPS: &[Entry] = &[
     op(&["permute"], Matrix, All, |_, x| x[0].permute(&*reversed(x[0])).tanh() + 1.0),
     op(&["contiguous"], Matrix, All, |_, x| x[0].square().t().contiguous() * x[0].t()),
     op(&["broadcast_to"], One, All, |_, x| x[0].broadcast_to([&[2, 3], x[0].shape()].concat()).square()),
-    op(&["broadcast_to", "reshape"], One, All, |_, x| x[0].broadcast_to([&[2], x[0].shape()].concat()).reshape([2 * x[0].len()])),
+    op(&["broadcast_to", "reshape"], One, All, |_, x| {
+        x[0].broadcast_to([&[2], x[0].shape()].concat()).reshape([2 * x[0].len()])
+    }),
     // Products.
     op(&["matmul"], Matrix, All, |_, x| x[0].matmul(x[0].t())),
     op(&["matmul"], Matrix, All, |_, x| x[0].t().matmul(x[0])),
@@ -124,13 +126,18 @@ const OPS: &[Entry] = &[
     op(&["log_softmax"], Axis, All, |_, x| x[0].log_softmax(-1)),
     op(&["log_softmax"], Axis, All, |_, x| x[0].log_softmax(0).square()),
     op(&["mse_loss"], Pair, All, |_, x| x[0].mse_loss(x[1])),
-    op(&["binary_cross_entropy_with_logits"], Pair, NonZero, |_, x| x[0].binary_cross_entropy_with_logits(x[1].sigmoid())),
+    op(&["binary_cross_entropy_with_logits"], Pair, NonZero, |_, x| {
+        x[0].binary_cross_entropy_with_logits(x[1].sigmoid())
+    }),
     op(&["binary_cross_entropy_with_logits"], Pair, NonZero, |_, x| x[0].binary_cross_entropy_with_logits(x[1])),
     op(&["cross_entropy"], Axis, All, |_, x| x[0].cross_entropy(&labels(x[0]))),
     op(&["try_cross_entropy"], Matrix, All, |_, x| x[0].t().try_cross_entropy(&labels(x[0].t())).unwrap()),
     // What an input does not reach, or reaches by two ways.
     op(&["detach"], Two, All, |_, x| x[0].square() + 0.0 * x[1]),
-    op(&[], Two, All, |tape, x| { let _ = x; tape.ones([2]) }),
+    op(&[], Two, All, |tape, x| {
+        let _ = x;
+        tape.ones([2])
+    }),
 ];
 
 fn reversed(x: T<'_>) -> Vec<isize> {
@@ -147,10 +154,12 @@ const NOT_OPS: &str = "tape shape rank len is_empty is_contiguous item as_slice 
     require_grad requires_grad detach retain_grad is_leaf grad_fn index graph \
     backward backward_into backward_with backward_with_into grad vjp";
 
-fn one(ranks: std::ops::RangeInclusive<usize>, dims: std::ops::RangeInclusive<usize>, values: impl Values<f64>) -> BoxedStrategy<Vec<Array<f64>>>
-where
-{
-    tensor::<f64>(shapes(ranks, dims), values.clone()).prop_map(|x| vec![x]).boxed()
+fn one(
+    ranks: std::ops::RangeInclusive<usize>,
+    dims: std::ops::RangeInclusive<usize>,
+    values: impl Values<f64> + 'static,
+) -> BoxedStrategy<Vec<Array<f64>>> {
+    tensor::<f64>(shapes(ranks, dims), values).prop_map(|x| vec![x]).boxed()
 }
 
 fn inputs(entry: &Entry, values: impl Values<f64> + 'static) -> BoxedStrategy<Vec<Array<f64>>> {
@@ -188,7 +197,8 @@ fn every_op() {
     let cases = if cfg!(miri) { 1 } else { 24 };
     let mut failures = String::new();
     for (i, entry) in OPS.iter().enumerate() {
-        let mut runner = TestRunner::new(ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() });
+        let mut runner =
+            TestRunner::new(ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() });
         if let Err(e) = runner.run(&strategy(entry), |inputs| Ok(check(entry.f, inputs)?)) {
             failures += &format!("entry {i}, {:?}: {e}\n", entry.names);
         }
