@@ -529,7 +529,7 @@ impl<'t, T: Scalar> Tensor<'t, T> {
     /// As [`Tensor::backward_with`].
     #[track_caller]
     pub fn backward_with_into(self, cotangent: impl Cotangent<'t, T>, grads: &mut Gradients<T>) {
-        let cotangent = cotangent.on(self.tape());
+        let cotangent = self.operand(cotangent.on(self.tape()));
         let (shape, given) = (self.shape(), cotangent.shape());
         assert!(shape == given, "backward: a root of shape {shape:?}, but a cotangent of shape {given:?}");
         self.sweep(cotangent, grads);
@@ -596,12 +596,12 @@ impl<'t, T: Scalar> Tensor<'t, T> {
     #[track_caller]
     pub fn vjp<const N: usize>(self, cotangent: impl Cotangent<'t, T>, inputs: [Self; N]) -> [Self; N] {
         let tape = self.tape();
-        let cotangent = cotangent.on(tape);
+        let cotangent = self.operand(cotangent.on(tape));
         let (shape, given) = (self.shape(), cotangent.shape());
         assert!(shape == given, "grad: a root of shape {shape:?}, but a cotangent of shape {given:?}");
         assert!(self.requires_grad(), "grad: nothing this tensor depends on requires a gradient");
         for (i, x) in inputs.iter().enumerate() {
-            let x = Operand::tensor(*x, tape);
+            let x = self.operand(*x);
             assert!(x.requires_grad(), "grad: input {i} of shape {:?} does not require a gradient", x.shape());
         }
         let state = tape.marks.take().unwrap_or_default();

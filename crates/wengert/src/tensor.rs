@@ -114,6 +114,16 @@ impl<'t, T: Scalar> Tensor<'t, T> {
         self.tape
     }
 
+    /// Another operand of an op on this tensor. Whatever made it (users can
+    /// implement [`Operand`]), it is on the same tape.
+    #[track_caller]
+    #[inline(always)]
+    pub(crate) fn operand(self, other: impl Operand<'t, T>) -> Self {
+        let other = other.tensor(self.tape);
+        assert!(std::ptr::eq(other.tape, self.tape), "the operands are tensors of two tapes");
+        other
+    }
+
     #[inline(always)]
     pub(crate) fn value(self) -> Value<'t, T> {
         self.tape.value(self.id)

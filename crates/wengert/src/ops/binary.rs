@@ -402,7 +402,7 @@ impl<'t, T: Scalar> Tensor<'t, T> {
     pub(crate) fn binary(self, f: Function, other: impl Operand<'t, T>) -> Self {
         match other.scalar() {
             Some(p) => self.with_scalar(f, p, false),
-            None => self.record(op(f, self.id(), other.tensor(self.tape()).id())),
+            None => self.record(op(f, self.id(), self.operand(other).id())),
         }
     }
 

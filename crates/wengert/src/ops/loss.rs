@@ -17,7 +17,7 @@ impl<'t, T: Scalar> Tensor<'t, T> {
     /// If the shapes differ: broadcasting a target is nearly always a mistake.
     #[track_caller]
     pub fn mse_loss(self, target: impl Operand<'t, T>) -> Self {
-        let target = target.tensor(self.tape());
+        let target = self.operand(target);
         self.same_shape("mse_loss", target);
         (self - target).square().mean()
     }
@@ -96,7 +96,7 @@ impl<'t, T: Scalar> Tensor<'t, T> {
     #[doc(alias = "bce_with_logits")]
     #[track_caller]
     pub fn binary_cross_entropy_with_logits(self, target: impl Operand<'t, T>) -> Self {
-        let target = target.tensor(self.tape());
+        let target = self.operand(target);
         self.same_shape("binary_cross_entropy_with_logits", target);
         self.record(binary::op(binary::Function::BceWithLogits, self.id(), target.id())).mean()
     }

@@ -120,7 +120,7 @@ impl<'t, T: Scalar> Tensor<'t, T> {
     #[doc(alias = "bmm")]
     #[track_caller]
     pub fn matmul(self, other: impl Operand<'t, T>) -> Self {
-        let (a, b) = (self, other.tensor(self.tape()));
+        let (a, b) = (self, self.operand(other));
         let (left, right) = (a.shape(), b.shape());
         let some = !left.is_empty() && !right.is_empty();
         assert!(some, "matmul: a scalar has no inner dimension: {left:?} x {right:?}");

@@ -1,0 +1,246 @@
+//! From the third turn on, a loop which repeats its shapes allocates nothing:
+//! every op, forward, backward and recorded, products of all sizes.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+
+use wengert::{Gradients, Params, Scalar, Tape, Tensor};
+
+/// Counts every request of the calling thread.
+struct Counting;
+
+thread_local! {
+    static REQUESTS: Cell<u64> = const { Cell::new(0) };
+}
+
+fn count() {
+    REQUESTS.with(|n| n.set(n.get() + 1));
+}
+
+// SAFETY: hands on to the system's allocator.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count();
+        // SAFETY: the caller's contract.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        count();
+        // SAFETY: the caller's contract.
+        unsafe { System.alloc_zeroed(layout) }
+    }
+
+    unsafe fn realloc(&self, data: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
+        count();
+        // SAFETY: the caller's contract.
+        unsafe { System.realloc(data, layout, new_size) }
+    }
+
+    unsafe fn dealloc(&self, data: *mut u8, layout: Layout) {
+        // SAFETY: the caller's contract.
+        unsafe { System.dealloc(data, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// Requests during `f`.
+fn requests(f: impl FnOnce()) -> u64 {
+    let before = REQUESTS.with(Cell::get);
+    f();
+    REQUESTS.with(Cell::get) - before
+}
+
+#[test]
+fn the_counter_counts() {
+    assert_eq!(requests(|| drop(Box::new(1))), 1);
+    assert_eq!(requests(|| drop(vec![0u8; 100])), 1);
+    assert_eq!(requests(|| ()), 0);
+}
+
+/// What a turn does with its result.
+#[derive(Clone, Copy, Debug)]
+enum Mode {
+    Forward,
+    Silent,
+    Backward,
+    Recorded,
+}
+
+/// Six turns; panics if one from the third on allocates.
+fn steady<T: Scalar>(
+    name: &str,
+    f: impl for<'t> Fn(&'t Tape<T>, Tensor<'t, T>, Tensor<'t, T>) -> Tensor<'t, T>,
+    shapes: [&[usize]; 2],
+) {
+    let data: Vec<Vec<T>> = shapes
+        .iter()
+        .map(|s| (0..s.iter().product()).map(|i: usize| T::from_f64(0.3 + (i * 7 % 11) as f64 / 9.0)).collect())
+        .collect();
+    for mode in [Mode::Forward, Mode::Silent, Mode::Backward, Mode::Recorded] {
+        let (mut tape, mut grads) = (Tape::<T>::default(), Gradients::<T>::new());
+        for turn in 1..=6 {
+            let made = requests(|| {
+                tape.rewind();
+                grads.zero();
+                let a = tape.input(shapes[0], &data[0]).require_grad();
+                let b = tape.input(shapes[1], &data[1]).require_grad();
+                match mode {
+                    Mode::Forward => {
+                        f(&tape, a, b);
+                    }
+                    Mode::Silent => assert!(!tape.no_grad(|| f(&tape, a, b)).requires_grad()),
+                    Mode::Backward => {
+                        let y = f(&tape, a, b);
+                        y.backward_with_into(tape.ones(y.shape()), &mut grads);
+                    }
+                    Mode::Recorded => {
+                        let y = f(&tape, a, b);
+                        let [da, db] = y.vjp(tape.ones(y.shape()), [a, b]);
+                        let again = da.sum() + db.sum();
+                        if again.requires_grad() {
+                            again.backward_into(&mut grads);
+                        }
+                    }
+                }
+            });
+            assert!(turn < 3 || made == 0, "{name} {shapes:?} {}: {made} requests in turn {turn} ({mode:?})", T::NAME);
+        }
+    }
+}
+
+fn every_op<T: Scalar>() {
+    macro_rules! ops {
+        ($shapes:expr; $($name:literal: |$t:ident, $a:ident, $b:ident| $body:expr;)*) => {
+            $(steady::<T>($name, |$t, $a, $b| $body, $shapes);)*
+        };
+    }
+    let s = |x: f64| T::from_f64(x);
+    ops! { [&[4, 5], &[5]];
+        "add": |_t, a, b| a + b;
+        "sub": |_t, a, b| a - b;
+        "mul": |_t, a, b| a * b;
+        "div": |_t, a, b| a / b;
+        "scalars": |_t, a, b| -(a * s(2.0) + s(1.0) - s(3.0)) / s(4.0) + b;
+        "fan-out": |_t, a, b| (a + a) * (a * a) / (a / a) + b;
+        "maximum": |_t, a, b| a.maximum(b).minimum(s(0.7)).maximum(s(0.5));
+        "exp ln": |_t, a, b| a.exp().ln() * b.sqrt();
+        "powers": |_t, a, b| a.square().recip() * b.powf(s(1.5)) + a.powi(3) + a.powi(2);
+        "kinks": |_t, a, b| a.abs().relu() * b.tanh().sigmoid();
+        "sums": |_t, a, b| a.sum() + a.sum_axes(0).sum() + a.sum_keepdim(-1).sum() * b.sum();
+        "means": |_t, a, b| a.mean() + a.mean_axes([0, 1]) + a.mean_keepdim(..).sum() * b.mean();
+        "extremes": |_t, a, b| a.amax() + a.amin_axes(0).sum() + a.amax_keepdim(1).sum() * b.amin();
+        "logsumexp": |_t, a, b| a.logsumexp() + a.logsumexp_axes(0).sum() + b.logsumexp_keepdim(0).sum();
+        "views": |_t, a, b| a.t().reshape([20]).reshape([2, 10]).transpose(0, 1).permute([1, 0]).sum() * b.sum();
+        "copies": |_t, a, b| a.t().contiguous().square() * b.reshape([5, 1]).broadcast_to([5, 4]);
+        "broadcast": |_t, a, b| b.broadcast_to([3, 4, 5]).exp() * a;
+        "softmax": |_t, a, b| a.softmax(0) * b.softmax(-1);
+        "log_softmax": |_t, a, b| a.t().log_softmax(0) * b.log_softmax(0).reshape([5, 1]);
+        "cross_entropy": |_t, a, b| (a * b).cross_entropy(&[1, 0, 4, 2]);
+        "cross_entropy of a view": |_t, a, b| (a * b).t().cross_entropy(&[1, 0, 3, 2, 2]);
+        "mse_loss": |_t, a, b| a.mse_loss(b.broadcast_to([4, 5]));
+        "bce": |_t, a, b| a.binary_cross_entropy_with_logits(b.broadcast_to([4, 5]).sigmoid());
+        "matmul with a vector": |_t, a, b| a.matmul(b) + b.matmul(a.t());
+        "dot": |_t, a, b| b.matmul(b) * a.sum();
+        "creation": |t, a, b| a * t.eye(5).sum() + t.linspace(s(0.0), s(1.0), 5) * t.arange(s(0.0), s(5.0), s(1.0)) * b;
+        "detach": |t, a, b| a * b.detach() + t.no_grad(|| a * b) + a * t.evaluate(|e| e.constant(b).sum().item());
+    }
+    ops! { [&[0, 5], &[5]];
+        "nothing": |_t, a, b| (a * b).exp().matmul(b).sum() + b.sum();
+    }
+    ops! { [&[2, 1, 3, 1, 2, 1, 2, 1, 2, 1], &[3, 1, 2]];
+        "ten axes": |_t, a, b| a.exp().permute([9, 8, 7, 6, 5, 4, 3, 2, 1, 0]).sum_axes([0, 4]).sum() * b.sum();
+    }
+}
+
+#[test]
+fn every_op_f32() {
+    every_op::<f32>();
+}
+
+#[test]
+fn every_op_f64() {
+    every_op::<f64>();
+}
+
+fn products<T: Scalar>() {
+    let sizes = [1, 2, 3, 5, 8, 16, 17, 31, 64, 65, 100, 128, 129, 255, 300];
+    for (i, &m) in sizes.iter().enumerate() {
+        for (j, &k) in sizes.iter().enumerate() {
+            // A cut through all triples, with every size in every place.
+            let n = sizes[(i * 7 + j * 4) % sizes.len()];
+            if m * k * n > 1_000_000 && (i + j) % 4 != 0 {
+                continue;
+            }
+            steady::<T>("matmul", |_, a, b| a.matmul(b), [&[m, k], &[k, n]]);
+            if (i + j) % 3 == 0 && m * k * n < 300_000 {
+                steady::<T>("A^T B", |_, a, b| a.t().matmul(b), [&[k, m], &[k, n]]);
+                steady::<T>("A B^T", |_, a, b| a.matmul(b.t()), [&[m, k], &[n, k]]);
+                steady::<T>("A^T B^T", |_, a, b| a.t().matmul(b.t()), [&[k, m], &[n, k]]);
+            }
+        }
+    }
+    steady::<T>("large", |_, a, b| a.matmul(b), [&[300, 300], &[300, 300]]);
+    steady::<T>("batched", |_, a, b| a.matmul(b), [&[3, 1, 17, 9], &[4, 9, 33]]);
+    steady::<T>("one matrix for a batch", |_, a, b| a.matmul(b), [&[3, 4, 17], &[17, 5]]);
+    steady::<T>("a batch of one matrix", |_, a, b| a.t().matmul(b), [&[17, 3], &[4, 17, 5]]);
+    steady::<T>("matrix and vector", |_, a, b| a.matmul(b), [&[3, 129, 65], &[65]]);
+    steady::<T>("vector and matrix", |_, a, b| a.matmul(b), [&[65], &[3, 65, 129]]);
+    steady::<T>("x @ x", |_, a, b| a.matmul(a) * b, [&[33, 33], &[33]]);
+}
+
+#[test]
+fn products_f32() {
+    products::<f32>();
+}
+
+#[test]
+fn products_f64() {
+    products::<f64>();
+}
+
+#[test]
+fn parameters_micro_batches_and_evaluation() {
+    let mut params = Params::new();
+    let w = params.full("w", [10, 5], 0.1);
+    let b = params.full("b", [5], 0.2);
+    let frozen = params.full("frozen", [5], 0.3);
+    params.freeze(frozen);
+    let target = params.clone();
+    let (mut tape, mut grads) = (Tape::new(), Gradients::new());
+    let data = [0.5; 40];
+    for turn in 1..=6 {
+        let made = requests(|| {
+            grads.zero();
+            for _ in 0..3 {
+                tape.rewind();
+                let x = tape.input([4, 10], &data);
+                let y = (x.matmul(&params[w]) + &params[b]) * &params[frozen];
+                let t = x.matmul(&target[w]);
+                let seen = tape.evaluate(|scope| (scope.constant(y) * &params[frozen]).sum().item());
+                (y.mse_loss(t.detach()) * seen).backward_into(&mut grads);
+                let mut state = [0.0; 20];
+                y.copy_to(&mut state);
+            }
+            grads.clip_norm(1.0);
+            let step = grads.slab(&params).unwrap();
+            params.values_mut().iter_mut().zip(step).for_each(|(p, g)| *p -= 0.1 * g);
+        });
+        assert!(turn < 3 || made == 0, "{made} requests in turn {turn}");
+    }
+}
+
+#[test]
+fn matrixmultiply_allocates_as_documented() {
+    let tape = Tape::new();
+    tape.set_gemm_backend(wengert::GemmBackend::MatrixMultiply);
+    let x = tape.ones([64, 64]);
+    x.matmul(x);
+    assert!(
+        requests(|| {
+            x.matmul(x);
+        }) > 0
+    );
+}

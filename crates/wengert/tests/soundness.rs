@@ -1,0 +1,415 @@
+//! Programs in safe code which would touch memory they must not, if the engine
+//! were careless. They assert little; they are for Miri and AddressSanitizer:
+//!
+//! ```text
+//! MIRIFLAGS=-Zmiri-disable-isolation cargo +nightly miri test -p wengert --test soundness
+//! RUSTFLAGS=-Zsanitizer=address cargo +nightly test -p wengert --target x86_64-unknown-linux-gnu --test soundness
+//! ```
+
+use std::cell::RefCell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use wengert::{Array, Cotangent, Gradients, Operand, Param, Params, Tape, Tensor};
+
+/// A store with a matrix and a bias, new at every call.
+fn model(value: f32) -> (Params, Param, Param) {
+    let mut params = Params::new();
+    let w = params.full("w", [2, 2], value);
+    let b = params.full("b", [2], -value);
+    (params, w, b)
+}
+
+fn loss<'t>(tape: &'t Tape, params: &'t Params, w: Param, b: Param) -> Tensor<'t> {
+    let x = tape.tensor([[1.0, 2.0], [3.0, 4.0]]).require_grad();
+    let views = tape.param(&params[w]).t().reshape([4]).reshape([2, 2]);
+    (x.matmul(&params[w]) + &params[b] + views).tanh().sum()
+}
+
+/// Everything which walks over the tape, with dead entries on it.
+fn walk(tape: &Tape) {
+    assert!(tape.first_non_finite().is_none());
+    assert!(!tape.dump().to_string().is_empty());
+    assert!(tape.dump().dot().to_string().starts_with("digraph"));
+    assert!(tape.stats().entries > 0);
+}
+
+#[test]
+fn parameters_step_under_a_live_tape() {
+    let (mut params, w, b) = model(0.5);
+    let (tape, mut grads) = (Tape::new(), Gradients::new());
+    for _ in 0..3 {
+        let loss = loss(&tape, &params, w, b);
+        grads.zero();
+        loss.backward_into(&mut grads);
+        let slab = grads.slab(&params).unwrap().to_vec();
+        params.values_mut().iter_mut().zip(slab).for_each(|(p, g)| *p -= 0.1 * g);
+        walk(&tape);
+    }
+}
+
+#[test]
+fn parameters_drop_under_a_live_tape() {
+    let tape = Tape::new();
+    let x = tape.scalar(1.0).require_grad();
+    let mut grads = Gradients::new();
+    for i in 0..4 {
+        let (params, w, b) = model(i as f32);
+        loss(&tape, &params, w, b).backward_into(&mut grads);
+        assert!(grads.get(&params[w]).is_some());
+        drop(params);
+        // Dead leaves stand before and behind; other sweeps go on.
+        (x * 2.0).backward_into(&mut grads);
+        let [dx] = (x * x).grad([x]);
+        assert_eq!(dx.item(), 2.0);
+        walk(&tape);
+        assert!(grads.norm() > 0.0);
+    }
+}
+
+#[test]
+fn parameters_grow_under_a_live_tape() {
+    let (mut params, w, b) = model(0.5);
+    let (tape, mut grads) = (Tape::new(), Gradients::new());
+    for i in 0..4 {
+        loss(&tape, &params, w, b).backward_into(&mut grads);
+        let new = params.full(&format!("more{i}"), [100], 1.0);
+        assert!(grads.get(&params[new]).is_none());
+        tape.param(&params[new]).sum().backward_into(&mut grads);
+        assert_eq!(grads.get(&params[new]).unwrap().as_slice(), &[1.0; 100]);
+        walk(&tape);
+    }
+}
+
+#[test]
+fn parameters_swap_and_clone_under_a_live_tape() {
+    let tape = Tape::new();
+    let (mut a, w, b) = model(0.5);
+    let mut other = a.clone();
+    let mut grads = Gradients::new();
+    for _ in 0..3 {
+        let both = loss(&tape, &a, w, b) + loss(&tape, &other, w, b);
+        both.backward_into(&mut grads);
+        std::mem::swap(&mut a, &mut other);
+        let copy = a.clone();
+        let boxed = Box::new(std::mem::take(&mut a));
+        assert_eq!(loss(&tape, &boxed, w, b).item(), loss(&tape, &copy, w, b).item());
+        loss(&tape, &copy, w, b).backward_into(&mut grads);
+        a = *boxed;
+        walk(&tape);
+    }
+    assert!(grads.get(&a[w]).is_some() && grads.get(&other[w]).is_some());
+}
+
+#[test]
+fn a_tensor_outlives_parameters_it_does_not_depend_on() {
+    let tape = Tape::new();
+    let x = tape.tensor([1.0, 2.0]).require_grad();
+    let y = {
+        let (params, _, b) = model(1.0);
+        // The product dies here; `x` does not.
+        assert_eq!((x * &params[b]).to_vec(), [-1.0, -2.0]);
+        x * 3.0
+    };
+    let grads = y.sum().backward();
+    assert_eq!(grads.get(x).unwrap().as_slice(), &[3.0, 3.0]);
+    walk(&tape);
+}
+
+#[test]
+fn views_of_dead_parameters_are_not_read() {
+    let tape = Tape::new();
+    for keep in [false, true] {
+        let (params, w, b) = model(0.5);
+        let p = tape.param(&params[w]);
+        let views = [p.t(), p.permute([1, 0]), p.reshape([4]), p.broadcast_to([3, 2, 2]), p.detach(), p.contiguous()];
+        let tracked = p.detach().require_grad().t().retain_grad();
+        if keep {
+            let grads = (tracked * views[0]).sum().backward();
+            assert_eq!(grads.get(tracked).unwrap().shape(), &[2, 2]);
+        }
+        let frozen = tape.no_grad(|| tape.param(&params[b]).reshape([2, 1]));
+        assert!(!frozen.requires_grad());
+        drop(params);
+        walk(&tape);
+    }
+    let x = tape.scalar(1.0).require_grad();
+    assert_eq!(x.grad([x])[0].item(), 1.0);
+}
+
+#[test]
+fn slices_live_as_long_as_their_tape_says() {
+    let tape = Tape::new();
+    let (params, w, _) = model(0.5);
+    let held = tape.param(&params[w]).as_slice();
+    let mine = tape.tensor([1.0, 2.0]).as_slice();
+    // The arena grows, the list moves: slices stay.
+    for i in 0..200 {
+        let _ = tape.full([50], i as f32).exp();
+    }
+    assert_eq!((held, mine), (&[0.5; 4][..], &[1.0, 2.0][..]));
+    let shape = tape.ones([3, 4]).t().shape();
+    let name = tape.ones([2]).require_grad().exp().grad_fn().unwrap();
+    assert_eq!((shape, name.shape(), name.location().file()), (&[4, 3][..], &[2][..], file!()));
+}
+
+#[test]
+fn swapped_tapes_keep_their_identity() {
+    let (mut a, mut b) = (Tape::new(), Tape::new());
+    let (params, w, bias) = model(0.5);
+    let mut grads = Gradients::new();
+    loss(&a, &params, w, bias).backward_into(&mut grads);
+    std::mem::swap(&mut a, &mut b);
+    loss(&a, &params, w, bias).backward_into(&mut grads);
+    a.rewind();
+    std::mem::swap(&mut a, &mut b);
+    loss(&a, &params, w, bias).backward_into(&mut grads);
+    let boxed = Box::new(a);
+    loss(&boxed, &params, w, bias).backward_into(&mut grads);
+    assert!(grads.norm() > 0.0);
+    walk(&boxed);
+}
+
+#[test]
+fn gradients_outlive_everything() {
+    let mut grads = Gradients::new();
+    let slab = {
+        let (params, w, b) = model(0.5);
+        let tape = Tape::new();
+        loss(&tape, &params, w, b).backward_into(&mut grads);
+        grads.slab(&params).unwrap().to_vec()
+    };
+    assert_eq!(slab.len(), 6);
+    assert!(grads.norm() > 0.0);
+    grads.scale(2.0);
+    grads.clip_norm(1.0);
+    // New stores and tapes where the old ones were.
+    for _ in 0..4 {
+        let (params, w, b) = model(0.25);
+        let tape = Tape::new();
+        assert!(grads.get(&params[w]).is_none() && grads.slab(&params).is_none());
+        let x = tape.scalar(1.0).require_grad();
+        assert!(catch_unwind(AssertUnwindSafe(|| grads.get(x).is_some())).is_err());
+        loss(&tape, &params, w, b).backward_into(&mut grads);
+        assert_eq!(grads.get(&params[b]).unwrap().len(), 2);
+    }
+    grads.zero();
+    assert_eq!(grads.norm(), 0.0);
+}
+
+#[test]
+fn a_recorded_gradient_of_parameters() {
+    let tape = Tape::new();
+    for _ in 0..2 {
+        let (params, w, b) = model(0.5);
+        let l = loss(&tape, &params, w, b);
+        let [dw, db] = l.grad([tape.param(&params[w]), tape.param(&params[b])]);
+        let grads = (dw.square().sum() + db.sum()).backward();
+        assert!(grads.get(&params[w]).is_some());
+        drop(params);
+        walk(&tape);
+    }
+}
+
+#[test]
+fn evaluation_reuses_its_scope() {
+    let tape = Tape::new();
+    for i in 0..3 {
+        let (params, w, b) = model(i as f32);
+        let x = tape.scalar(2.0).require_grad();
+        let y: Vec<f32> = tape.evaluate(|scope| {
+            let inner = scope.evaluate(|s| loss(s, &params, w, b).item());
+            (loss(scope, &params, w, b) * scope.constant(x) + inner).to_vec()
+        });
+        assert_eq!(y.len(), 1);
+        let same = tape.evaluate(|_| tape.evaluate(|scope| loss(scope, &params, w, b).item()));
+        assert!(same.is_finite());
+        drop(params);
+        let nothing = tape.evaluate(|scope| scope.stats().entries);
+        assert_eq!(nothing, 0);
+    }
+}
+
+#[test]
+fn panics_in_the_middle() {
+    let mut tape = Tape::new();
+    let (params, w, b) = model(0.5);
+    for turn in 0..3 {
+        let x = tape.scalar(-1.0).require_grad();
+        tape.set_check_finite(true);
+        let ln = catch_unwind(AssertUnwindSafe(|| x.ln().item()));
+        assert!(ln.is_err());
+        // A recorded sweep which makes an infinity half-way.
+        let z = tape.scalar(0.0).require_grad();
+        let root = (z.sqrt() * 2.0).exp();
+        assert!(catch_unwind(AssertUnwindSafe(|| root.grad([z])[0].item())).is_err());
+        tape.set_check_finite(false);
+        assert!(root.grad([z])[0].item().is_infinite());
+        let scope = catch_unwind(AssertUnwindSafe(|| {
+            tape.evaluate(|scope| {
+                let _ = loss(scope, &params, w, b);
+                panic!("on purpose")
+            })
+        }));
+        assert!(scope.is_err());
+        let silent = catch_unwind(AssertUnwindSafe(|| tape.no_grad(|| panic!("on purpose"))));
+        assert!(silent.is_err() && tape.is_recording());
+        let grads = loss(&tape, &params, w, b).backward();
+        assert!(grads.get(&params[w]).is_some());
+        let _ = x;
+        if turn == 1 {
+            tape.rewind();
+        }
+    }
+}
+
+#[test]
+fn tapes_and_gradients_move_between_threads() {
+    let (params, w, b) = model(0.5);
+    let mut tape = Tape::new();
+    loss(&tape, &params, w, b).item();
+    let mut grads = Gradients::new();
+    for _ in 0..2 {
+        (tape, grads) = std::thread::scope(|s| {
+            let params = &params;
+            let worker = s.spawn(move || {
+                loss(&tape, params, w, b).backward_into(&mut grads);
+                (tape, grads)
+            });
+            worker.join().unwrap()
+        });
+    }
+    drop(params);
+    walk(&tape);
+}
+
+/// An operand which answers with a tensor of another tape.
+struct Foreign<'t>(Tensor<'t>);
+
+impl<'t> Operand<'t, f32> for Foreign<'t> {
+    fn scalar(&self) -> Option<f32> {
+        None
+    }
+
+    fn tensor(self, _: &'t Tape) -> Tensor<'t> {
+        self.0
+    }
+}
+
+impl<'t> Cotangent<'t, f32> for Foreign<'t> {
+    fn on(self, _: &'t Tape) -> Tensor<'t> {
+        self.0
+    }
+}
+
+/// Users can implement the traits of operands and cotangents, in safe code: an
+/// index of one tape must not reach the list of another.
+#[test]
+fn foreign_operands_and_cotangents_are_refused() {
+    let (tape, other) = (Tape::new(), Tape::new());
+    let x = tape.tensor([1.0, 2.0]).require_grad();
+    {
+        // Entry 2 of `tape` is a parameter which dies.
+        let (params, _, b) = model(0.5);
+        assert_eq!(tape.param(&params[b]).index(), 2);
+    }
+    let _ = other.tensor([0.0, 0.0]).detach();
+    let foreign = other.tensor([5.0, 6.0]);
+    assert_eq!(foreign.index(), 2);
+    let y = x * 2.0;
+    let tries: [&dyn Fn() -> Vec<f32>; 10] = [
+        &|| (x + Foreign(foreign)).to_vec(),
+        &|| (x / Foreign(foreign)).to_vec(),
+        &|| x.maximum(Foreign(foreign)).to_vec(),
+        &|| x.minimum(Foreign(foreign)).to_vec(),
+        &|| x.matmul(Foreign(foreign)).to_vec(),
+        &|| x.reshape([2, 1]).matmul(Foreign(foreign.reshape([1, 2]))).to_vec(),
+        &|| x.mse_loss(Foreign(foreign)).to_vec(),
+        &|| x.binary_cross_entropy_with_logits(Foreign(foreign)).to_vec(),
+        &|| y.backward_with(Foreign(foreign)).get(x).unwrap().as_slice().to_vec(),
+        &|| y.vjp(Foreign(foreign), [x])[0].to_vec(),
+    ];
+    for (i, f) in tries.iter().enumerate() {
+        assert!(catch_unwind(AssertUnwindSafe(f)).is_err(), "try {i} was not refused");
+    }
+}
+
+/// A shape which says something else every time it is asked.
+struct Fickle(RefCell<usize>);
+
+impl AsRef<[usize]> for Fickle {
+    fn as_ref(&self) -> &[usize] {
+        let mut n = self.0.borrow_mut();
+        *n += 1;
+        [&[2usize, 2][..], &[100, 100]][usize::from(*n > 1)]
+    }
+}
+
+#[test]
+fn a_shape_is_asked_for_once() {
+    let fickle = || Fickle(RefCell::new(0));
+    let tape = Tape::new();
+    let x = tape.input(fickle(), &[1.0, 2.0, 3.0, 4.0]);
+    assert_eq!(x.reshape(fickle()).sum().item(), 10.0);
+    assert_eq!(tape.scalar(1.0).broadcast_to(fickle()).sum().item(), 4.0);
+    assert_eq!(tape.ones(fickle()).sum().item(), 4.0);
+    assert_eq!(Array::full(fickle(), 1.0).len(), 4);
+    let mut params = Params::new();
+    let w = params.full("w", fickle(), 1.0);
+    assert_eq!(tape.param(&params[w]).sum().item(), 4.0);
+    let p = params.add("p", fickle(), &[1.0; 4]);
+    assert_eq!(params[p].as_slice().len(), 4);
+}
+
+#[test]
+fn an_initialiser_which_panics() {
+    let (mut params, w, b) = model(0.5);
+    let tape = Tape::new();
+    let before = loss(&tape, &params, w, b).item();
+    let failed = catch_unwind(AssertUnwindSafe(|| params.add_with("bad", [1000], |_| panic!("on purpose"))));
+    assert!(failed.is_err());
+    let after = params.full("after", [2], 7.0);
+    assert_eq!(tape.param(&params[after]).to_vec(), [7.0, 7.0]);
+    assert_eq!(loss(&tape, &params, w, b).item(), before);
+    let copy = params.clone();
+    assert_eq!(copy[after].as_slice(), &[7.0, 7.0]);
+    let grads = loss(&tape, &params, w, b).backward();
+    assert!(grads.get(&params[w]).is_some());
+}
+
+#[test]
+fn every_op_forward_backward_and_recorded() {
+    let tape = Tape::<f64>::new_f64();
+    let x = tape.input([2, 3], &[0.5, 1.5, 2.5, 3.5, 4.5, 5.5]).require_grad();
+    let column = tape.input([2, 1], &[1.0, 2.0]).require_grad();
+    let outputs = [
+        x + column,
+        x / column - x * x,
+        x.maximum(column).minimum(3.0),
+        (2.0 / x).ln().exp().sqrt().recip(),
+        x.abs().tanh().sigmoid().relu().square().powf(1.5),
+        x.matmul(x.t()),
+        x.t().matmul(column),
+        x.broadcast_to([2, 2, 3]).matmul(x.t()),
+        x.matmul(tape.ones([3])),
+        x.permute([1, 0]).reshape([3, 2]).contiguous(),
+        x.softmax(-1) + x.log_softmax(0),
+        x.t().softmax(0).logsumexp_axes(1),
+        x.amax_axes(0) + x.amin_keepdim(0).reshape([3]),
+        x.mean_axes([0, 1]) + x.sum_axes(-1),
+        x.cross_entropy(&[0, 2]),
+        x.t().cross_entropy(&[0, 1, 1]),
+        x.mse_loss(x.detach() + 1.0),
+        x.binary_cross_entropy_with_logits(x.detach().sigmoid()),
+    ];
+    let mut grads = Gradients::new();
+    for y in outputs {
+        assert!(y.to_vec().iter().all(|v| v.is_finite()));
+        let ones = tape.ones(y.shape());
+        y.backward_with_into(ones, &mut grads);
+        let [dx] = y.vjp(ones, [x]);
+        if dx.requires_grad() {
+            dx.sum().backward_into(&mut grads);
+        }
+        grads.zero();
+    }
+}
