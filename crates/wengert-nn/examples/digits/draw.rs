@@ -108,7 +108,7 @@ fn accuracies(panel: &Panel<'_>, history: &History) -> Result<(), Box<dyn Error>
         (1..).zip(&history.tests).map(|(epoch, &(_, accuracy))| (f64::from(epoch), 100.0 * accuracy)).collect();
     let last = points[epochs - 1].1;
     // The first epochs would flatten everything which comes after them.
-    let low = (2.0 * last - 100.0 - 6.0).min(94.0).max(0.0);
+    let low = (2.0 * last - 100.0 - 6.0).clamp(0.0, 94.0);
     let mut chart = ChartBuilder::on(panel)
         .caption(format!("Test accuracy: {last:.1} % at the end"), (FONT, 20).into_font().color(&INK))
         .margin(12)
