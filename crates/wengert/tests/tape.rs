@@ -495,3 +495,16 @@ fn creation() {
     assert_eq!(tape.tensor(7.0).shape(), &[] as &[usize]);
     assert_eq!(tape.tensor(vec![1.0, 2.0]).shape(), &[2]);
 }
+
+#[test]
+#[cfg_attr(miri, ignore = "asks for more memory than Miri has")]
+fn a_tensor_larger_than_memory_is_not_counted() {
+    let tape = Tape::new();
+    let x = tape.scalar(2.0).require_grad();
+    let before = tape.stats();
+    assert!(catch_unwind(AssertUnwindSafe(|| tape.zeros([1 << 57]).len())).is_err());
+    assert!(catch_unwind(AssertUnwindSafe(|| x.broadcast_to([1 << 57]).exp().len())).is_err());
+    let after = tape.stats();
+    assert!(after.live_bytes < before.live_bytes + 1000 && after.high_water_bytes < 10_000, "{after:?}");
+    assert_eq!((x * x).backward().get(x).unwrap().item(), 4.0);
+}
