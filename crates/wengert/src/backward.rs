@@ -425,6 +425,10 @@ impl<T: Scalar> Recorder<'_, T> {
         }
         for x in wanted {
             if let Some(mark) = marks.get_mut(x.id().index()) {
+                if mark.visited != *stamp {
+                    // The adjoint is that of a sweep before: nothing reaches it in this one.
+                    *mark = none;
+                }
                 mark.needed = *stamp;
             }
         }
