@@ -38,15 +38,18 @@ impl Arena {
         // SAFETY: `align` is a power of two, and every length has passed
         // `element_count`, which keeps `bytes` rounded up below `isize::MAX`.
         let memory = unsafe { Memory::from_size_align_unchecked(bytes, align) };
+        // Counted once it is there: a request beyond all memory panics.
+        let data = self.bump.alloc_layout(memory).cast();
         self.live.set(self.live.get() + bytes);
-        self.bump.alloc_layout(memory).cast()
+        data
     }
 
     /// Room for `bytes` bytes from the start of a cache line on.
     pub(crate) fn alloc_lines(&self, bytes: usize) -> NonNull<u8> {
         let memory = Memory::from_size_align(bytes, CACHE_LINE).expect("the size of a tensor fits memory");
+        let data = self.bump.alloc_layout(memory);
         self.live.set(self.live.get() + bytes);
-        self.bump.alloc_layout(memory)
+        data
     }
 
     /// A copy of a slice.

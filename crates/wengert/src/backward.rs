@@ -400,7 +400,7 @@ impl<T: Scalar> Emit for Recorder<'_, T> {
         }
         match self.state.marks[x.index()].adjoint {
             Some(so_far) => id = self.op(binary::add(so_far, id)),
-            None => self.pending += 1,
+            None => self.pending += usize::from(!matches!(self.tape.entry(x).op, Op::Leaf(_))),
         }
         self.state.marks[x.index()].adjoint = Some(id);
     }
@@ -430,18 +430,27 @@ impl<T: Scalar> Recorder<'_, T> {
             if marks[index].visited != *stamp {
                 continue;
             }
-            pending -= 1;
             let id = Id::entry(index);
+            let op = self.tape.entry(id).op;
+            // Leaves lead nowhere, so nobody waits for them (but for the root).
+            if index != root.index() && matches!(op, Op::Leaf(_)) {
+                continue;
+            }
+            pending -= 1;
             ancestors.push(id);
-            self.tape.entry(id).op.operands(|x| {
+            op.operands(|x| {
                 if marks[x.index()].visited != *stamp && x.index() >= first {
                     marks[x.index()] = visited;
-                    pending += 1;
+                    pending += usize::from(!matches!(self.tape.entry(x).op, Op::Leaf(_)));
                 }
             });
         }
         for x in wanted {
             if let Some(mark) = marks.get_mut(x.id().index()) {
+                if mark.visited != *stamp {
+                    // The adjoint is that of a sweep before: nothing reaches it in this one.
+                    *mark = none;
+                }
                 mark.needed = *stamp;
             }
         }
@@ -462,9 +471,12 @@ impl<T: Scalar> Recorder<'_, T> {
             index -= 1;
             let mark = self.state.marks[index];
             let Some(g) = mark.adjoint.filter(|_| mark.needed == self.state.stamp) else { continue };
-            self.pending -= 1;
             let y = Id::entry(index);
             let entry = self.tape.entry(y);
+            if matches!(entry.op, Op::Leaf(_)) {
+                continue;
+            }
+            self.pending -= 1;
             // A derivative is an act of the line which it is the derivative of.
             self.location = entry.location;
             entry.op.rule(self, y, g);

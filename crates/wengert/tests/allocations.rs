@@ -72,7 +72,7 @@ enum Mode {
 /// Six turns; panics if one from the third on allocates.
 fn steady<T: Scalar>(
     name: &str,
-    f: impl for<'t> Fn(&'t Tape<T>, Tensor<'t, T>, Tensor<'t, T>) -> Tensor<'t, T>,
+    f: &dyn for<'t> Fn(&'t Tape<T>, Tensor<'t, T>, Tensor<'t, T>) -> Tensor<'t, T>,
     shapes: [&[usize]; 2],
 ) {
     let data: Vec<Vec<T>> = shapes
@@ -114,7 +114,7 @@ fn steady<T: Scalar>(
 fn every_op<T: Scalar>() {
     macro_rules! ops {
         ($shapes:expr; $($name:literal: |$t:ident, $a:ident, $b:ident| $body:expr;)*) => {
-            $(steady::<T>($name, |$t, $a, $b| $body, $shapes);)*
+            $(steady::<T>($name, &|$t, $a, $b| $body, $shapes);)*
         };
     }
     let s = |x: f64| T::from_f64(x);
@@ -174,21 +174,21 @@ fn products<T: Scalar>() {
             if m * k * n > 1_000_000 && (i + j) % 4 != 0 {
                 continue;
             }
-            steady::<T>("matmul", |_, a, b| a.matmul(b), [&[m, k], &[k, n]]);
+            steady::<T>("matmul", &|_, a, b| a.matmul(b), [&[m, k], &[k, n]]);
             if (i + j) % 3 == 0 && m * k * n < 300_000 {
-                steady::<T>("A^T B", |_, a, b| a.t().matmul(b), [&[k, m], &[k, n]]);
-                steady::<T>("A B^T", |_, a, b| a.matmul(b.t()), [&[m, k], &[n, k]]);
-                steady::<T>("A^T B^T", |_, a, b| a.t().matmul(b.t()), [&[k, m], &[n, k]]);
+                steady::<T>("A^T B", &|_, a, b| a.t().matmul(b), [&[k, m], &[k, n]]);
+                steady::<T>("A B^T", &|_, a, b| a.matmul(b.t()), [&[m, k], &[n, k]]);
+                steady::<T>("A^T B^T", &|_, a, b| a.t().matmul(b.t()), [&[k, m], &[n, k]]);
             }
         }
     }
-    steady::<T>("large", |_, a, b| a.matmul(b), [&[300, 300], &[300, 300]]);
-    steady::<T>("batched", |_, a, b| a.matmul(b), [&[3, 1, 17, 9], &[4, 9, 33]]);
-    steady::<T>("one matrix for a batch", |_, a, b| a.matmul(b), [&[3, 4, 17], &[17, 5]]);
-    steady::<T>("a batch of one matrix", |_, a, b| a.t().matmul(b), [&[17, 3], &[4, 17, 5]]);
-    steady::<T>("matrix and vector", |_, a, b| a.matmul(b), [&[3, 129, 65], &[65]]);
-    steady::<T>("vector and matrix", |_, a, b| a.matmul(b), [&[65], &[3, 65, 129]]);
-    steady::<T>("x @ x", |_, a, b| a.matmul(a) * b, [&[33, 33], &[33]]);
+    steady::<T>("large", &|_, a, b| a.matmul(b), [&[300, 300], &[300, 300]]);
+    steady::<T>("batched", &|_, a, b| a.matmul(b), [&[3, 1, 17, 9], &[4, 9, 33]]);
+    steady::<T>("one matrix for a batch", &|_, a, b| a.matmul(b), [&[3, 4, 17], &[17, 5]]);
+    steady::<T>("a batch of one matrix", &|_, a, b| a.t().matmul(b), [&[17, 3], &[4, 17, 5]]);
+    steady::<T>("matrix and vector", &|_, a, b| a.matmul(b), [&[3, 129, 65], &[65]]);
+    steady::<T>("vector and matrix", &|_, a, b| a.matmul(b), [&[65], &[3, 65, 129]]);
+    steady::<T>("x @ x", &|_, a, b| a.matmul(a) * b, [&[33, 33], &[33]]);
 }
 
 #[test]

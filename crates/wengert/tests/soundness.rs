@@ -25,6 +25,12 @@ fn loss<'t>(tape: &'t Tape, params: &'t Params, w: Param, b: Param) -> Tensor<'t
     (x.matmul(&params[w]) + &params[b] + views).tanh().sum()
 }
 
+/// Miri varies the last bits of transcendental functions.
+#[track_caller]
+fn close(a: f32, b: f32) {
+    assert!((a - b).abs() < 1e-4, "{a} {b}");
+}
+
 /// Everything which walks over the tape, with dead entries on it.
 fn walk(tape: &Tape) {
     assert!(tape.first_non_finite().is_none());
@@ -92,7 +98,7 @@ fn parameters_swap_and_clone_under_a_live_tape() {
         std::mem::swap(&mut a, &mut other);
         let copy = a.clone();
         let boxed = Box::new(std::mem::take(&mut a));
-        assert_eq!(loss(&tape, &boxed, w, b).item(), loss(&tape, &copy, w, b).item());
+        close(loss(&tape, &boxed, w, b).item(), loss(&tape, &copy, w, b).item());
         loss(&tape, &copy, w, b).backward_into(&mut grads);
         a = *boxed;
         walk(&tape);
@@ -369,7 +375,7 @@ fn an_initialiser_which_panics() {
     assert!(failed.is_err());
     let after = params.full("after", [2], 7.0);
     assert_eq!(tape.param(&params[after]).to_vec(), [7.0, 7.0]);
-    assert_eq!(loss(&tape, &params, w, b).item(), before);
+    close(loss(&tape, &params, w, b).item(), before);
     let copy = params.clone();
     assert_eq!(copy[after].as_slice(), &[7.0, 7.0]);
     let grads = loss(&tape, &params, w, b).backward();
@@ -412,4 +418,24 @@ fn every_op_forward_backward_and_recorded() {
         }
         grads.zero();
     }
+}
+
+/// What an earlier recorded sweep left may name an entry which now stands for
+/// dead parameters.
+#[test]
+fn stale_adjoints_of_recorded_sweeps_are_not_read() {
+    let mut tape = Tape::new();
+    {
+        let x = tape.scalar(3.0).require_grad();
+        assert_eq!((x * x).grad([x])[0].item(), 6.0);
+    }
+    tape.rewind();
+    let x = tape.scalar(3.0).require_grad();
+    let w = tape.scalar(5.0).require_grad();
+    for _ in 0..6 {
+        let (params, p, _) = model(0.5);
+        assert_eq!(tape.param(&params[p]).len(), 4);
+    }
+    let y = w * w;
+    assert_eq!(y.grad([x])[0].to_vec(), [0.0]);
 }

@@ -16,7 +16,7 @@ fn same(got: &[f64], expected: &[f64]) {
 
 /// Value and gradient (of the sum of the result) of a function of one tensor.
 #[track_caller]
-fn unary(f: impl for<'t> Fn(Tensor<'t, f64>) -> Tensor<'t, f64>, x: &[f64], value: &[f64], gradient: &[f64]) {
+fn unary(f: for<'t> fn(Tensor<'t, f64>) -> Tensor<'t, f64>, x: &[f64], value: &[f64], gradient: &[f64]) {
     let tape = Tape::new_f64();
     let x = tape.input([x.len()], x).require_grad();
     let y = f(x);
@@ -30,7 +30,7 @@ fn unary(f: impl for<'t> Fn(Tensor<'t, f64>) -> Tensor<'t, f64>, x: &[f64], valu
 /// The same for two tensors.
 #[track_caller]
 fn binary(
-    f: impl for<'t> Fn(Tensor<'t, f64>, Tensor<'t, f64>) -> Tensor<'t, f64>,
+    f: for<'t> fn(Tensor<'t, f64>, Tensor<'t, f64>) -> Tensor<'t, f64>,
     [a, b]: [&[f64]; 2],
     value: &[f64],
     gradients: [&[f64]; 2],
