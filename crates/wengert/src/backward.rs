@@ -41,7 +41,7 @@ impl<T> Sweep<T> {
 
 /// The plain interpreter: an emitted op runs at once, straight into the
 /// adjoint of its target, and is not recorded.
-struct Plain<'a, T: Scalar> {
+pub(crate) struct Plain<'a, T: Scalar> {
     tape: &'a Tape<T>,
     sweep: Box<Sweep<T>>,
     grads: &'a mut Gradients<T>,
@@ -294,7 +294,7 @@ fn broadcast_axes(from: &[usize], to: &[usize]) -> u64 {
 impl<T: Scalar> Plain<'_, T> {
     /// Sweeps from the root down to the last entry which anything is pending
     /// for. Indices are the topological order.
-    fn run(&mut self, root: Id, cotangent: Id) {
+    pub(crate) fn run(&mut self, root: Id, cotangent: Id) {
         let tape = self.tape;
         self.begin(cotangent);
         self.give(root, view::same(Id::temporary(0)));
@@ -365,7 +365,7 @@ struct Mark {
 
 /// The recorded interpreter: an emitted op is appended to the tape, so that
 /// derivatives can be differentiated again.
-struct Recorder<'t, T: Scalar> {
+pub(crate) struct Recorder<'t, T: Scalar> {
     tape: &'t Tape<T>,
     state: Box<Recording>,
     pending: usize,
@@ -413,7 +413,7 @@ impl<T: Scalar> Emit for Recorder<'_, T> {
 impl<T: Scalar> Recorder<'_, T> {
     /// Marks the entries between the root and the wanted inputs. Only
     /// ancestors of the root are looked at.
-    fn mark(&mut self, root: Id, wanted: &[Tensor<'_, T>]) {
+    fn mark(&mut self, root: Id, wanted: &[Id]) {
         let Recording { marks, stamp, ancestors } = &mut *self.state;
         *stamp += 1;
         ancestors.clear();
@@ -421,7 +421,7 @@ impl<T: Scalar> Recorder<'_, T> {
         if marks.len() <= root.index() {
             marks.resize(root.index() + 1, none);
         }
-        let first = wanted.iter().map(|x| x.id().index()).min().unwrap_or(0);
+        let first = wanted.iter().map(|x| x.index()).min().unwrap_or(0);
         let visited = Mark { visited: *stamp, ..none };
         marks[root.index()] = visited;
         let (mut pending, mut index) = (1, root.index() + 1);
@@ -446,7 +446,7 @@ impl<T: Scalar> Recorder<'_, T> {
             });
         }
         for x in wanted {
-            if let Some(mark) = marks.get_mut(x.id().index()) {
+            if let Some(mark) = marks.get_mut(x.index()) {
                 if mark.visited != *stamp {
                     // The adjoint is that of a sweep before: nothing reaches it in this one.
                     *mark = none;
@@ -463,7 +463,7 @@ impl<T: Scalar> Recorder<'_, T> {
         }
     }
 
-    fn run(&mut self, root: Id, cotangent: Id, wanted: &[Tensor<'_, T>]) {
+    pub(crate) fn run(&mut self, root: Id, cotangent: Id, wanted: &[Id]) {
         self.mark(root, wanted);
         self.give(root, view::same(cotangent));
         let mut index = root.index() + 1;
@@ -563,7 +563,7 @@ impl<'t, T: Scalar> Tensor<'t, T> {
         }
         grads.begin(tape.id(), tape.epoch());
         let mut plain = Plain { tape, sweep, grads };
-        plain.run(self.id(), cotangent.id());
+        T::sweep(&mut plain, self.id(), cotangent.id());
         let sweep = plain.sweep;
         grads.end();
         tape.sweep.set(Some(sweep));
@@ -618,7 +618,7 @@ impl<'t, T: Scalar> Tensor<'t, T> {
         }
         let state = tape.marks.take().unwrap_or_default();
         let mut recorder = Recorder { tape, state, pending: 0, location: Location::caller() };
-        recorder.run(self.id(), cotangent.id(), &inputs);
+        T::sweep_recorded(&mut recorder, self.id(), cotangent.id(), &inputs.map(Tensor::id));
         let state = recorder.state;
         let adjoint = |x: Self| {
             let mark = state.marks.get(x.index()).filter(|m| m.needed == state.stamp);

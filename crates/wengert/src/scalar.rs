@@ -3,13 +3,36 @@
 use std::fmt::{Debug, Display};
 use std::iter::Sum;
 use std::ops::{Add, AddAssign, Div, Mul, MulAssign, Neg, Sub, SubAssign};
+use std::panic::Location;
 
+use crate::backward::{Plain, Recorder};
 use crate::kernels::gemm::GemmScalar;
+use crate::ops::{Id, Op};
+use crate::tape::Tape;
 
 mod sealed {
     pub trait Sealed {}
     impl Sealed for f32 {}
     impl Sealed for f64 {}
+}
+
+/// What is compiled once per element type, in this crate: the ops with all
+/// their kernels hang on these three, and a program which uses the library
+/// would otherwise compile them again.
+pub(crate) trait Compiled: Sized {
+    /// [`Tape::record_op`]
+    #[track_caller]
+    fn record(tape: &Tape<Self>, op: Op, location: &'static Location<'static>) -> Id
+    where
+        Self: Scalar;
+    /// [`Plain::run`]
+    fn sweep(sweep: &mut Plain<'_, Self>, root: Id, cotangent: Id)
+    where
+        Self: Scalar;
+    /// [`Recorder::run`]
+    fn sweep_recorded(sweep: &mut Recorder<'_, Self>, root: Id, cotangent: Id, wanted: &[Id])
+    where
+        Self: Scalar;
 }
 
 /// An element type: `f32` (the default everywhere) or `f64`.
@@ -27,6 +50,7 @@ mod sealed {
 #[allow(private_bounds)]
 pub trait Scalar:
     sealed::Sealed
+    + Compiled
     + GemmScalar
     + Copy
     + Debug
@@ -131,6 +155,21 @@ pub trait Scalar:
 
 macro_rules! scalar {
     ($t:ident, $erf:ident, $erfc:ident) => {
+        impl Compiled for $t {
+            #[track_caller]
+            fn record(tape: &Tape<$t>, op: Op, location: &'static Location<'static>) -> Id {
+                tape.record_op(op, location)
+            }
+
+            fn sweep(sweep: &mut Plain<'_, $t>, root: Id, cotangent: Id) {
+                sweep.run(root, cotangent);
+            }
+
+            fn sweep_recorded(sweep: &mut Recorder<'_, $t>, root: Id, cotangent: Id, wanted: &[Id]) {
+                sweep.run(root, cotangent, wanted);
+            }
+        }
+
         impl Scalar for $t {
             const ZERO: Self = 0.0;
             const ONE: Self = 1.0;

@@ -352,6 +352,13 @@ impl<T: Scalar> Tape<T> {
     #[track_caller]
     #[inline]
     pub(crate) fn record(&self, op: Op, location: &'static Location<'static>) -> Id {
+        T::record(self, op, location)
+    }
+
+    /// [`Tape::record`], compiled in this crate ([`Compiled`]).
+    #[track_caller]
+    #[inline(always)]
+    pub(crate) fn record_op(&self, op: Op, location: &'static Location<'static>) -> Id {
         let recording = self.recording.get();
         let mut tracked = false;
         if recording {

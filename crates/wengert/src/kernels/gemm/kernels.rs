@@ -2,10 +2,14 @@
 //! which tile is called is decided at run time, its size is compiled in.
 
 #[cfg(all(target_arch = "x86_64", not(miri)))]
-use core::arch::x86_64::{__m256, __m256d, __m512, __m512d};
+use core::arch::x86_64::{__m128, __m128d, __m256, __m256d, __m512, __m512d};
 
-use super::simd::{Lanes, Simd};
+#[cfg(any(not(target_arch = "x86_64"), miri, test))]
+use super::lanes::Lanes;
+use super::simd::Simd;
 use super::tile::{self, Dots, Tile};
+#[cfg(all(target_arch = "x86_64", not(miri)))]
+use super::x86::Masked;
 use super::{Isa, Mat};
 
 /// The inner loops for one element type on one instruction set.
@@ -18,10 +22,11 @@ pub(crate) struct Kernels<T: 'static> {
     pub(super) lanes: usize,
     /// See [`Simd::MASKS`].
     pub(super) masks: bool,
-    /// The widest first; the last is one vector wide.
-    pub(super) shapes: [Shape<T>; 3],
+    /// The widest first, each as tall as the one before or taller; the last is
+    /// one vector wide.
+    pub(super) shapes: &'static [Shape<T>],
     /// `dots[i]` computes i + 1 rows.
-    pub(super) dots: [unsafe fn(&Dots<T>); 4],
+    pub(super) dots: &'static [unsafe fn(&Dots<T>)],
     pub(super) pack: unsafe fn(usize, usize, Mat<T>, *mut T, usize),
     /// The kernels with vectors of half the width, for the last few columns,
     /// where narrower vectors are cheaper.
@@ -40,8 +45,9 @@ macro_rules! kernels {
         $([enable = $features:literal])?
         $name:ident: $elem:ident in $vector:ty, narrow: $narrow:expr,
         $($vectors:literal wide: [$($rows:literal)*],)*
+        dots: [$($dot_rows:literal x $dot_columns:literal)*],
     ) => {
-        static $name: Kernels<$elem> = {
+        pub(super) static $name: Kernels<$elem> = {
             /// # Safety
             ///
             /// See [`tile::tile`].
@@ -55,9 +61,9 @@ macro_rules! kernels {
             ///
             /// See [`tile::dots`].
             $(#[target_feature(enable = $features)])?
-            unsafe fn dots<const MR: usize>(d: &Dots<$elem>) {
+            unsafe fn dots<const MR: usize, const NC: usize>(d: &Dots<$elem>) {
                 // SAFETY: the caller's contract; the target's features are enabled here.
-                unsafe { tile::dots::<$vector, MR>(d) }
+                unsafe { tile::dots::<$vector, MR, NC>(d) }
             }
 
             /// # Safety
@@ -72,8 +78,8 @@ macro_rules! kernels {
             Kernels {
                 lanes: <$vector>::LANES,
                 masks: <$vector>::MASKS,
-                shapes: [$(Shape { vectors: $vectors, tiles: &[$(tile::<$rows, $vectors>),*] }),*],
-                dots: [dots::<1>, dots::<2>, dots::<3>, dots::<4>],
+                shapes: &[$(Shape { vectors: $vectors, tiles: &[$(tile::<$rows, $vectors>),*] }),*],
+                dots: &[$(dots::<$dot_rows, $dot_columns>),*],
                 pack,
                 narrow: $narrow,
             }
@@ -99,11 +105,22 @@ macro_rules! instruction_set {
 instruction_set! {
     #[cfg(all(target_arch = "x86_64", not(miri)))]
     [enable = "avx512f,avx512vl,avx512dq,avx512bw,avx2,fma"]
-    AVX512_F32 in __m512, narrow: Some(&AVX2_F32);
-    AVX512_F64 in __m512d, narrow: Some(&AVX2_F64);
+    AVX512_F32 in Masked<__m512>, narrow: Some(&NARROW_F32);
+    AVX512_F64 in Masked<__m512d>, narrow: Some(&NARROW_F64);
     4 wide: [1 2 3 4 5 6],
     2 wide: [1 2 3 4 5 6 7 8 9 10 11 12],
     1 wide: [1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16],
+    dots: [1 x 8  2 x 8  3 x 4  4 x 4],
+}
+
+// For the last columns of those above.
+instruction_set! {
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    [enable = "avx512f,avx512vl,avx512dq,avx512bw,avx2,fma"]
+    NARROW_F32 in Masked<__m256>, narrow: None;
+    NARROW_F64 in Masked<__m256d>, narrow: None;
+    1 wide: [1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16],
+    dots: [1 x 8],
 }
 
 // 16 registers.
@@ -115,29 +132,44 @@ instruction_set! {
     4 wide: [1 2 3],
     2 wide: [1 2 3 4 5 6],
     1 wide: [1 2 3 4 5 6 7 8 9 10 11 12],
+    dots: [1 x 8  2 x 4  3 x 3],
 }
 
-// 32 registers of 128 bits.
+// 16 registers. Every x86-64 has these.
 instruction_set! {
-    #[cfg(all(target_arch = "aarch64", not(miri)))]
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    SSE2_F32 in __m128, narrow: None;
+    SSE2_F64 in __m128d, narrow: None;
+    4 wide: [1 2 3],
+    2 wide: [1 2 3 4 5 6],
+    1 wide: [1 2 3 4 5 6 7 8 9 10 11 12],
+    dots: [1 x 8  2 x 4  3 x 3],
+}
+
+// 32 registers.
+instruction_set! {
+    #[cfg(any(all(target_arch = "aarch64", not(miri)), test))]
     NEON_F32 in Lanes<f32, 4, true>, narrow: None;
     NEON_F64 in Lanes<f64, 2, true>, narrow: None;
     4 wide: [1 2 3 4 5 6],
     2 wide: [1 2 3 4 5 6 7 8 9 10 11 12],
     1 wide: [1 2 3 4 5 6 7 8 9 10 11 12],
+    dots: [1 x 8  2 x 4  3 x 4  4 x 4],
 }
 
-// 16 registers of 128 bits, as in SSE2.
+// Who knows how many registers.
 instruction_set! {
-    PORTABLE_F32 in Lanes<f32, 4, false>, narrow: None;
-    PORTABLE_F64 in Lanes<f64, 2, false>, narrow: None;
+    #[cfg(any(not(target_arch = "x86_64"), miri, test))]
+    PLAIN_F32 in Lanes<f32, 4, false>, narrow: None;
+    PLAIN_F64 in Lanes<f64, 2, false>, narrow: None;
     4 wide: [1 2],
-    2 wide: [1 2 3 4 5 6],
-    1 wide: [1 2 3 4 5 6 7 8],
+    2 wide: [1 2 3 4],
+    1 wide: [1 2 3 4 5 6],
+    dots: [1 x 4  2 x 2],
 }
 
 macro_rules! select {
-    ($name:ident: $elem:ident, $avx512:ident, $avx2:ident, $neon:ident, $portable:ident) => {
+    ($name:ident: $elem:ident, $avx512:ident, $avx2:ident, $sse2:ident, $neon:ident, $plain:ident) => {
         /// The kernels for an instruction set; where the target cannot have
         /// it, the portable ones.
         pub(super) fn $name(isa: Isa) -> &'static Kernels<$elem> {
@@ -146,13 +178,16 @@ macro_rules! select {
                 Isa::Avx512 => &$avx512,
                 #[cfg(all(target_arch = "x86_64", not(miri)))]
                 Isa::Avx2 => &$avx2,
+                #[cfg(all(target_arch = "x86_64", not(miri)))]
+                _ => &$sse2,
                 #[cfg(all(target_arch = "aarch64", not(miri)))]
                 Isa::Neon => &$neon,
-                _ => &$portable,
+                #[cfg(any(not(target_arch = "x86_64"), miri))]
+                _ => &$plain,
             }
         }
     };
 }
 
-select!(for_f32: f32, AVX512_F32, AVX2_F32, NEON_F32, PORTABLE_F32);
-select!(for_f64: f64, AVX512_F64, AVX2_F64, NEON_F64, PORTABLE_F64);
+select!(for_f32: f32, AVX512_F32, AVX2_F32, SSE2_F32, NEON_F32, PLAIN_F32);
+select!(for_f64: f64, AVX512_F64, AVX2_F64, SSE2_F64, NEON_F64, PLAIN_F64);

@@ -1,6 +1,7 @@
 //! Matrix products: C = A B, or C += A B.
 //!
-//! * `simd.rs` says what a vector can do, `x86.rs` teaches it to AVX2 and AVX-512;
+//! * `simd.rs` says what a vector can do; `x86.rs` has those of SSE2, AVX2 and
+//!   AVX-512, `lanes.rs` arrays for all other targets;
 //! * `tile.rs` has the inner loops, generic over the vector;
 //! * `kernels.rs` compiles them for each instruction set;
 //! * `direct.rs` cuts a product into tiles;
@@ -8,6 +9,8 @@
 
 mod direct;
 mod kernels;
+#[cfg(any(not(target_arch = "x86_64"), miri, test))]
+mod lanes;
 mod mm;
 mod simd;
 #[cfg(test)]
@@ -63,12 +66,14 @@ pub enum GemmBackend {
 /// An element type with matrix products.
 pub(crate) trait GemmScalar: Copy + Default + Add<Output = Self> + Mul<Output = Self> + 'static {
     /// `self * x + y`, rounded once: fast only where the target has it.
+    #[cfg(any(not(target_arch = "x86_64"), miri, test))]
     fn fused(self, x: Self, y: Self) -> Self;
 
     /// The kernels compiled for an instruction set.
     fn kernels(isa: Isa) -> &'static kernels::Kernels<Self>;
 
-    /// matrixmultiply's product, `m, n, k, alpha, a, b, beta, c` and strides.
+    /// matrixmultiply's product, `m, k, n, alpha`, A, B, `beta`, C, each
+    /// matrix with its strides.
     const MATRIXMULTIPLY: mm::Gemm<Self>;
 
     /// 1.
@@ -76,6 +81,7 @@ pub(crate) trait GemmScalar: Copy + Default + Add<Output = Self> + Mul<Output = 
 }
 
 impl GemmScalar for f32 {
+    #[cfg(any(not(target_arch = "x86_64"), miri, test))]
     fn fused(self, x: f32, y: f32) -> f32 {
         self.mul_add(x, y)
     }
@@ -89,6 +95,7 @@ impl GemmScalar for f32 {
 }
 
 impl GemmScalar for f64 {
+    #[cfg(any(not(target_arch = "x86_64"), miri, test))]
     fn fused(self, x: f64, y: f64) -> f64 {
         self.mul_add(x, y)
     }

@@ -2,7 +2,8 @@
 
 use core::mem::MaybeUninit;
 
-use super::{GemmBackend, GemmScalar, Isa, Mat, gemm, scratch_len};
+use super::kernels::{self, Kernels};
+use super::{GemmBackend, GemmScalar, Isa, Mat, direct, gemm, scratch_len};
 
 /// What the tests need of f32 and f64.
 trait Element: GemmScalar {
@@ -244,4 +245,36 @@ fn auto_is_direct_and_the_other_backend_needs_no_scratch() {
     assert_eq!(GemmBackend::default(), GemmBackend::Auto);
     assert_eq!(len(GemmBackend::Auto), len(GemmBackend::Direct));
     assert_eq!(len(GemmBackend::MatrixMultiply), 0);
+}
+
+/// The kernels of other targets, which run here too.
+#[test]
+#[cfg(not(miri))]
+fn kernels_of_other_targets() {
+    fn check<T: Element>(kernels: &Kernels<T>) {
+        let sizes = [1, 2, 3, 5, 8, 13, 21, 34];
+        for m in sizes {
+            for n in sizes {
+                let (k, lies) = (m / 2 + n, TRANSPOSES[(m + n) % 4]);
+                let a = Operand::<T>::new(m, k, lies[0], m);
+                let b = Operand::<T>::new(k, n, lies[1], n);
+                let mut c = vec![T::NAN; m * n];
+                let mut scratch = [MaybeUninit::uninit(); 4096];
+                // SAFETY: the operands own what their strides reach, C has m rows
+                // of n, and these kernels ask for nothing special of the machine.
+                unsafe {
+                    direct::gemm(kernels, [m, n, k], a.mat(), b.mat(), c.as_mut_ptr(), n as isize, false, &mut scratch);
+                }
+                for (at, x) in c.iter().enumerate() {
+                    let sum: f64 = (0..k).map(|p| a.get(at / n, p) * b.get(p, at % n)).sum();
+                    let error = (x.get() - sum).abs();
+                    assert!(error <= (k * k) as f64 * T::EPSILON, "{m}x{n}x{k} {lies:?}: {} not {sum}", x.get());
+                }
+            }
+        }
+    }
+    check(&kernels::PLAIN_F32);
+    check(&kernels::PLAIN_F64);
+    check(&kernels::NEON_F32);
+    check(&kernels::NEON_F64);
 }

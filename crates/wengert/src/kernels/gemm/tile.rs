@@ -35,33 +35,25 @@ pub(super) unsafe fn tile<V: Simd, const MR: usize, const NV: usize>(t: &Tile<V:
     // for themselves: such tiles sum the even and the odd k apart.
     let chains = if MR * NV <= 6 { 2 } else { 1 };
 
-    let mut at = Cursor::<V, MR>::new(t);
-    // SAFETY: the caller's contract: `V` can be used here, and A and B go on to k.
-    let acc = unsafe {
-        let mut acc = [[[V::splat(V::Elem::default()); NV]; MR]; 2];
-        let mut k = t.k;
-        while k >= chains {
-            for chain in acc.iter_mut().take(chains) {
-                at.step(chain);
-            }
-            k -= chains;
+    // Two loops, since on AVX2 the masked load makes that much of a difference.
+    // SAFETY: the caller's contract.
+    let [even, odd] = unsafe {
+        if V::MASKS && t.last < V::LANES {
+            walk::<V, MR, NV, true>(t, chains)
+        } else {
+            walk::<V, MR, NV, false>(t, chains)
         }
-        if k > 0 {
-            at.step(&mut acc[0]);
-        }
-        acc
     };
 
-    for i in 0..MR {
-        for v in 0..NV {
+    for (i, (row, odd_row)) in even.into_iter().zip(odd).enumerate() {
+        for (v, (mut sum, odd)) in row.into_iter().zip(odd_row).enumerate() {
             let lanes = if v == NV - 1 { t.last } else { V::LANES };
             // SAFETY: the caller's contract: C has `MR` rows of `last` lanes
             // after `NV - 1` whole vectors; only `add` reads it.
             unsafe {
                 let to = t.c.offset(i as isize * t.c_rs).add(v * V::LANES);
-                let mut sum = acc[0][i][v];
                 if chains > 1 {
-                    sum = sum.add(acc[1][i][v]);
+                    sum = sum.add(odd);
                 }
                 if t.add {
                     sum = sum.add(V::load_first(to, lanes));
@@ -69,6 +61,34 @@ pub(super) unsafe fn tile<V: Simd, const MR: usize, const NV: usize>(t: &Tile<V:
                 sum.store_first(to, lanes);
             }
         }
+    }
+}
+
+/// Sums a tile along k, in one chain or two; `MASKED` if B's last vector is partial.
+///
+/// # Safety
+///
+/// As for [`tile`].
+#[inline(always)]
+unsafe fn walk<V: Simd, const MR: usize, const NV: usize, const MASKED: bool>(
+    t: &Tile<V::Elem>,
+    chains: usize,
+) -> [[[V; NV]; MR]; 2] {
+    let mut at = Cursor::<V, MR>::new(t);
+    // SAFETY: the caller's contract: `V` can be used here, and A and B go on to k.
+    unsafe {
+        let mut acc = [[[V::splat(V::Elem::default()); NV]; MR]; 2];
+        let mut k = t.k;
+        while k >= chains {
+            for chain in acc.iter_mut().take(chains) {
+                at.step::<NV, MASKED>(chain);
+            }
+            k -= chains;
+        }
+        if k > 0 {
+            at.step::<NV, MASKED>(&mut acc[0]);
+        }
+        acc
     }
 }
 
@@ -105,14 +125,14 @@ impl<V: Simd, const MR: usize> Cursor<V, MR> {
     ///
     /// As for [`tile`]; fewer than k steps have been taken.
     #[inline(always)]
-    unsafe fn step<const NV: usize>(&mut self, acc: &mut [[V; NV]; MR]) {
-        // SAFETY: the caller's contract: B's row has `last` lanes in its last
-        // vector, and all of them without masks.
+    unsafe fn step<const NV: usize, const MASKED: bool>(&mut self, acc: &mut [[V; NV]; MR]) {
+        // SAFETY: the caller's contract: B's row has whole vectors, or `last`
+        // lanes in the last of them.
         let columns = unsafe {
             let mut columns = [V::splat(V::Elem::default()); NV];
             for (v, column) in columns.iter_mut().enumerate() {
                 let from = self.b.add(v * V::LANES);
-                *column = if V::MASKS && v == NV - 1 { V::load_first(from, self.last) } else { V::load(from) };
+                *column = if MASKED && v == NV - 1 { V::load_first(from, self.last) } else { V::load(from) };
             }
             columns
         };
@@ -175,23 +195,19 @@ pub(super) struct Dots<T> {
     pub(super) add: bool,
 }
 
-/// Computes rows of C as dot products.
+/// Computes rows of C as dot products, `NC` columns at a time.
 ///
 /// # Safety
 ///
 /// As for [`Simd`]; A, B and C are valid as [`Dots`] describes them.
 #[inline(always)]
-pub(super) unsafe fn dots<V: Simd, const MR: usize>(d: &Dots<V::Elem>) {
+pub(super) unsafe fn dots<V: Simd, const MR: usize, const NC: usize>(d: &Dots<V::Elem>) {
     let mut j = 0;
     // SAFETY: the caller's contract, for columns j.. of B and C.
     unsafe {
-        while j + 4 <= d.n {
-            if MR == 1 {
-                dot_block::<V, MR, 4, 2>(d, j);
-            } else {
-                dot_block::<V, MR, 4, 1>(d, j);
-            }
-            j += 4;
+        while j + NC <= d.n {
+            dot_block::<V, MR, NC, 1>(d, j);
+            j += NC;
         }
         while j < d.n {
             dot_block::<V, MR, 1, 4>(d, j);
@@ -207,41 +223,95 @@ pub(super) unsafe fn dots<V: Simd, const MR: usize>(d: &Dots<V::Elem>) {
 /// As for [`dots`]; columns `j..j + NC` exist.
 #[inline(always)]
 unsafe fn dot_block<V: Simd, const MR: usize, const NC: usize, const CHAINS: usize>(d: &Dots<V::Elem>, j: usize) {
-    // SAFETY: the caller's contract: `V` can be used here.
-    let zero = unsafe { V::splat(V::Elem::default()) };
-    let mut acc = [[[zero; NC]; MR]; CHAINS];
     let b = d.b.wrapping_offset(j as isize * d.b_cs);
-
-    // SAFETY: every step stays below k.
+    // SAFETY: the caller's contract: `V` can be used here, every step stays
+    // below k, and the block of C exists.
     unsafe {
+        let zero = V::splat(V::Elem::default());
+        let mut chains = [[[zero; NC]; MR]; CHAINS];
         let mut p = 0;
-        while p + CHAINS * V::LANES <= d.k {
-            for chain in &mut acc {
-                dot_step::<V, MR, NC>(chain, d, b, p, V::LANES);
+        while CHAINS > 1 && p + CHAINS * V::LANES <= d.k {
+            for acc in &mut chains {
+                dot_step::<V, MR, NC>(acc, d, b, p, V::LANES);
                 p += V::LANES;
             }
         }
         while p + V::LANES <= d.k {
-            dot_step::<V, MR, NC>(&mut acc[0], d, b, p, V::LANES);
+            dot_step::<V, MR, NC>(&mut chains[0], d, b, p, V::LANES);
             p += V::LANES;
         }
         if p < d.k {
-            dot_step::<V, MR, NC>(&mut acc[0], d, b, p, d.k - p);
+            dot_step::<V, MR, NC>(&mut chains[0], d, b, p, d.k - p);
         }
-    }
 
-    for i in 0..MR {
-        for v in 0..NC {
-            // SAFETY: the caller's contract: C's element (i, j + v); only `add` reads it.
-            unsafe {
-                let mut sum = acc[0][i][v];
-                for chain in &acc[1..] {
-                    sum = sum.add(chain[i][v]);
+        let mut parts = [zero; MAX_LANES];
+        for i in 0..MR {
+            for v in 0..NC {
+                let mut sum = chains[0][i][v];
+                for acc in &chains[1..] {
+                    sum = sum.add(acc[i][v]);
                 }
+                parts[i * NC + v] = sum;
+            }
+        }
+        let sums = sum_each(parts);
+        for i in 0..MR {
+            for v in 0..NC {
                 let to = d.c.offset(i as isize * d.c_rs + (j + v) as isize * d.c_cs);
-                let sum = sum.sum();
+                let sum = sums[i * NC + v];
                 to.write(if d.add { to.read() + sum } else { sum });
             }
+        }
+    }
+}
+
+/// The sums over the lanes of each vector.
+///
+/// # Safety
+///
+/// As for [`Simd`].
+#[inline(always)]
+unsafe fn sum_each<V: Simd>(mut parts: [V; MAX_LANES]) -> [V::Elem; MAX_LANES] {
+    // Vectors are zipped in pairs and their halves added, until every lane is
+    // of another vector: then lane t of vector i is the sum of i + t * count.
+    // Spelled out, since a loop over counts would not be unrolled.
+    let count = MAX_LANES / V::LANES;
+    let mut stored = [V::Elem::default(); MAX_LANES];
+    // SAFETY: the caller's contract; count * LANES = MAX_LANES.
+    unsafe {
+        zip_and_add::<V, 8>(&mut parts);
+        if V::LANES >= 4 {
+            zip_and_add::<V, 4>(&mut parts);
+        }
+        if V::LANES >= 8 {
+            zip_and_add::<V, 2>(&mut parts);
+        }
+        if V::LANES >= 16 {
+            zip_and_add::<V, 1>(&mut parts);
+        }
+        for (i, part) in parts.iter().enumerate().take(count) {
+            part.store(stored.as_mut_ptr().add(i * V::LANES));
+        }
+    }
+    let mut sums = stored;
+    for (at, sum) in sums.iter_mut().enumerate() {
+        *sum = stored[at % count * V::LANES + at / count];
+    }
+    sums
+}
+
+/// Half as many vectors, with the lanes of two in each.
+///
+/// # Safety
+///
+/// As for [`Simd`].
+#[inline(always)]
+unsafe fn zip_and_add<V: Simd, const COUNT: usize>(parts: &mut [V; MAX_LANES]) {
+    for i in 0..COUNT {
+        // SAFETY: the caller's contract.
+        unsafe {
+            let (low, high) = parts[i].zip(parts[i + COUNT]);
+            parts[i] = low.add(high);
         }
     }
 }

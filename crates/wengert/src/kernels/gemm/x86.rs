@@ -1,16 +1,20 @@
-//! The vectors of AVX2 and AVX-512, behind [`Simd`].
+//! The vectors of SSE2, AVX2 and AVX-512, behind [`Simd`].
 
 use core::arch::x86_64::*;
 
 use super::simd::Simd;
 
+/// A register of AVX-512, which has masks: of 512 bits, or half of that.
+#[derive(Clone, Copy)]
+pub(super) struct Masked<V>(V);
+
 macro_rules! avx512 {
     (
-        $vector:ident of $lanes:literal $elem:ident, mask $mask:ident,
+        $register:ident of $lanes:literal $elem:ident, mask $mask:ident,
         $splat:ident, $load:ident, $load_masked:ident, $store:ident, $store_masked:ident,
-        $add:ident, $fma:ident, $sum:ident, $permute:ident by $index:ident
+        $add:ident, $fma:ident, $permute:ident by $index:ident $load_index:ident
     ) => {
-        impl Simd for $vector {
+        impl Simd for Masked<$register> {
             type Elem = $elem;
 
             const LANES: usize = $lanes;
@@ -19,49 +23,43 @@ macro_rules! avx512 {
             #[inline(always)]
             unsafe fn splat(x: $elem) -> Self {
                 // SAFETY: the trait's contract: AVX-512 is there.
-                unsafe { $splat(x) }
+                Masked(unsafe { $splat(x) })
             }
 
             #[inline(always)]
             unsafe fn load(from: *const $elem) -> Self {
                 // SAFETY: the trait's contract: AVX-512 is there, the pointer is valid.
-                unsafe { $load(from) }
+                Masked(unsafe { $load(from) })
             }
 
             #[inline(always)]
             unsafe fn load_first(from: *const $elem, n: usize) -> Self {
                 // SAFETY: the trait's contract: AVX-512 is there; masked lanes are not touched.
-                unsafe { $load_masked(((1_u32 << n) - 1) as $mask, from) }
+                Masked(unsafe { $load_masked(((1_u32 << n) - 1) as $mask, from) })
             }
 
             #[inline(always)]
             unsafe fn store(self, to: *mut $elem) {
                 // SAFETY: the trait's contract: AVX-512 is there, the pointer is valid.
-                unsafe { $store(to, self) }
+                unsafe { $store(to, self.0) }
             }
 
             #[inline(always)]
             unsafe fn store_first(self, to: *mut $elem, n: usize) {
                 // SAFETY: the trait's contract: AVX-512 is there; masked lanes are not touched.
-                unsafe { $store_masked(to, ((1_u32 << n) - 1) as $mask, self) }
+                unsafe { $store_masked(to, ((1_u32 << n) - 1) as $mask, self.0) }
             }
 
             #[inline(always)]
             unsafe fn add(self, other: Self) -> Self {
                 // SAFETY: the trait's contract: AVX-512 is there.
-                unsafe { $add(self, other) }
+                Masked(unsafe { $add(self.0, other.0) })
             }
 
             #[inline(always)]
             unsafe fn add_product(self, x: Self, y: Self) -> Self {
                 // SAFETY: the trait's contract: AVX-512 is there.
-                unsafe { $fma(x, y, self) }
-            }
-
-            #[inline(always)]
-            unsafe fn sum(self) -> $elem {
-                // SAFETY: the trait's contract: AVX-512 is there.
-                unsafe { $sum(self) }
+                Masked(unsafe { $fma(x.0, y.0, self.0) })
             }
 
             #[inline(always)]
@@ -82,9 +80,9 @@ macro_rules! avx512 {
                 // SAFETY: the trait's contract: AVX-512 is there; each row of
                 // the table fills one register.
                 unsafe {
-                    let low = _mm512_loadu_si512(HALVES[0].as_ptr().cast());
-                    let high = _mm512_loadu_si512(HALVES[1].as_ptr().cast());
-                    ($permute(self, low, other), $permute(self, high, other))
+                    let low = $load_index(HALVES[0].as_ptr().cast());
+                    let high = $load_index(HALVES[1].as_ptr().cast());
+                    (Masked($permute(self.0, low, other.0)), Masked($permute(self.0, high, other.0)))
                 }
             }
         }
@@ -94,13 +92,25 @@ macro_rules! avx512 {
 avx512! {
     __m512 of 16 f32, mask __mmask16,
     _mm512_set1_ps, _mm512_loadu_ps, _mm512_maskz_loadu_ps, _mm512_storeu_ps, _mm512_mask_storeu_ps,
-    _mm512_add_ps, _mm512_fmadd_ps, _mm512_reduce_add_ps, _mm512_permutex2var_ps by i32
+    _mm512_add_ps, _mm512_fmadd_ps, _mm512_permutex2var_ps by i32 _mm512_loadu_si512
 }
 
 avx512! {
     __m512d of 8 f64, mask __mmask8,
     _mm512_set1_pd, _mm512_loadu_pd, _mm512_maskz_loadu_pd, _mm512_storeu_pd, _mm512_mask_storeu_pd,
-    _mm512_add_pd, _mm512_fmadd_pd, _mm512_reduce_add_pd, _mm512_permutex2var_pd by i64
+    _mm512_add_pd, _mm512_fmadd_pd, _mm512_permutex2var_pd by i64 _mm512_loadu_si512
+}
+
+avx512! {
+    __m256 of 8 f32, mask __mmask8,
+    _mm256_set1_ps, _mm256_loadu_ps, _mm256_maskz_loadu_ps, _mm256_storeu_ps, _mm256_mask_storeu_ps,
+    _mm256_add_ps, _mm256_fmadd_ps, _mm256_permutex2var_ps by i32 _mm256_loadu_si256
+}
+
+avx512! {
+    __m256d of 4 f64, mask __mmask8,
+    _mm256_set1_pd, _mm256_loadu_pd, _mm256_maskz_loadu_pd, _mm256_storeu_pd, _mm256_mask_storeu_pd,
+    _mm256_add_pd, _mm256_fmadd_pd, _mm256_permutex2var_pd by i64 _mm256_loadu_si256
 }
 
 // A mask of the first n lanes is what starts n places before the middle.
@@ -174,22 +184,6 @@ macro_rules! avx2 {
             }
 
             #[inline(always)]
-            unsafe fn sum(self) -> $elem {
-                let mut lanes = [0.0; $lanes];
-                // SAFETY: the trait's contract: AVX2 is there; the array takes a register.
-                unsafe { $store(lanes.as_mut_ptr(), self) };
-                // In pairs, so that the additions do not wait for one another.
-                let mut width = $lanes / 2;
-                while width > 0 {
-                    for i in 0..width {
-                        lanes[i] += lanes[i + width];
-                    }
-                    width /= 2;
-                }
-                lanes[0]
-            }
-
-            #[inline(always)]
             unsafe fn zip(self, other: Self) -> (Self, Self) {
                 // SAFETY: the trait's contract: AVX2 is there.
                 unsafe {
@@ -212,4 +206,64 @@ avx2! {
     __m256d of 4 f64, mask RAMP_64,
     _mm256_set1_pd, _mm256_loadu_pd, _mm256_maskload_pd, _mm256_storeu_pd, _mm256_maskstore_pd,
     _mm256_add_pd, _mm256_fmadd_pd, _mm256_unpacklo_pd, _mm256_unpackhi_pd, _mm256_permute2f128_pd
+}
+
+macro_rules! sse2 {
+    (
+        $vector:ident of $lanes:literal $elem:ident, $splat:ident, $load:ident, $store:ident,
+        $add:ident, $mul:ident, $zip_low:ident, $zip_high:ident
+    ) => {
+        impl Simd for $vector {
+            type Elem = $elem;
+
+            const LANES: usize = $lanes;
+            const MASKS: bool = false;
+
+            #[inline(always)]
+            unsafe fn splat(x: $elem) -> Self {
+                // SAFETY: x86-64 has SSE2.
+                unsafe { $splat(x) }
+            }
+
+            #[inline(always)]
+            unsafe fn load(from: *const $elem) -> Self {
+                // SAFETY: x86-64 has SSE2; the trait's contract: the pointer is valid.
+                unsafe { $load(from) }
+            }
+
+            #[inline(always)]
+            unsafe fn store(self, to: *mut $elem) {
+                // SAFETY: x86-64 has SSE2; the trait's contract: the pointer is valid.
+                unsafe { $store(to, self) }
+            }
+
+            #[inline(always)]
+            unsafe fn add(self, other: Self) -> Self {
+                // SAFETY: x86-64 has SSE2.
+                unsafe { $add(self, other) }
+            }
+
+            #[inline(always)]
+            unsafe fn add_product(self, x: Self, y: Self) -> Self {
+                // SAFETY: x86-64 has SSE2.
+                unsafe { $add(self, $mul(x, y)) }
+            }
+
+            #[inline(always)]
+            unsafe fn zip(self, other: Self) -> (Self, Self) {
+                // SAFETY: x86-64 has SSE2.
+                unsafe { ($zip_low(self, other), $zip_high(self, other)) }
+            }
+        }
+    };
+}
+
+sse2! {
+    __m128 of 4 f32, _mm_set1_ps, _mm_loadu_ps, _mm_storeu_ps,
+    _mm_add_ps, _mm_mul_ps, _mm_unpacklo_ps, _mm_unpackhi_ps
+}
+
+sse2! {
+    __m128d of 2 f64, _mm_set1_pd, _mm_loadu_pd, _mm_storeu_pd,
+    _mm_add_pd, _mm_mul_pd, _mm_unpacklo_pd, _mm_unpackhi_pd
 }
