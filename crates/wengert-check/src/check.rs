@@ -377,7 +377,7 @@ where
         let start = self.inputs.clone();
         let mut at = |by: f64| {
             for (i, x) in self.inputs.iter_mut().enumerate() {
-                let moved = x.as_mut_slice().iter_mut().zip(&direction[i].as_slice()[..]);
+                let moved = x.as_mut_slice().iter_mut().zip(direction[i].as_slice());
                 moved.zip(start[i].iter()).for_each(|((x, d), s)| *x = s + by * d);
             }
             of(self)

@@ -186,8 +186,10 @@ where
             let mut data = self.values.draw(n, seeds.bits());
             if unit > 0.0 {
                 for x in &mut data {
-                    let round = T::from_f64((x.to_f64() / unit).round() * unit);
-                    if self.values.admits(round) {
+                    let units = x.to_f64() / unit;
+                    // The nearest may lie outside the range; the one nearer to 0 then does not.
+                    let candidates = [units.round(), units.trunc()].map(|n| T::from_f64(n * unit));
+                    if let Some(&round) = candidates.iter().find(|&&r| self.values.admits(r)) {
                         *x = round;
                     }
                 }

@@ -272,9 +272,10 @@ impl<T: Scalar> Index<Param> for Params<T> {
 
     #[track_caller]
     fn index(&self, param: Param) -> &Parameter<T> {
-        self.cells.get(param.index()).unwrap_or_else(|| {
-            panic!("parameter {} is of another store: this one has {}", param.index(), self.cells.len())
-        })
+        let Some(cell) = self.cells.get(param.index()) else {
+            panic!("parameter {} is of another store: this one has {}", param.index(), self.cells.len());
+        };
+        cell
     }
 }
 

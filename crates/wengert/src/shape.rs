@@ -78,7 +78,11 @@ pub(crate) fn is_contiguous(dims: &[usize], strides: &[isize]) -> bool {
 /// axis of length 1 stretches).
 #[track_caller]
 pub(crate) fn broadcast(op: &str, a: &[usize], b: &[usize]) -> Dims {
-    try_broadcast(a, b).unwrap_or_else(|| panic!("{op}: shapes do not broadcast: {a:?} and {b:?}"))
+    // No closure: it would hide the caller's line.
+    match try_broadcast(a, b) {
+        Some(dims) => dims,
+        None => panic!("{op}: shapes do not broadcast: {a:?} and {b:?}"),
+    }
 }
 
 /// [`broadcast`], or `None` where the shapes do not fit.
@@ -136,6 +140,7 @@ pub trait Axes: sealed::Sealed {
     /// # Panics
     /// If an axis is out of range for `rank` or named twice.
     #[doc(hidden)]
+    #[track_caller]
     fn mask(&self, op: &str, rank: usize) -> u64;
 }
 
@@ -147,27 +152,33 @@ mod sealed {
     impl Sealed for std::ops::RangeFull {}
 }
 
+#[track_caller]
 fn mask_of(op: &str, axes: &[isize], rank: usize) -> u64 {
-    axes.iter().fold(0, |mask, &a| {
+    let mut mask = 0;
+    for &a in axes {
         let bit = 1u64 << axis(op, a, rank);
         assert!(mask & bit == 0, "{op}: axis {a} is named twice");
-        mask | bit
-    })
+        mask |= bit;
+    }
+    mask
 }
 
 impl Axes for isize {
+    #[track_caller]
     fn mask(&self, op: &str, rank: usize) -> u64 {
         mask_of(op, &[*self], rank)
     }
 }
 
 impl<const N: usize> Axes for [isize; N] {
+    #[track_caller]
     fn mask(&self, op: &str, rank: usize) -> u64 {
         mask_of(op, self, rank)
     }
 }
 
 impl Axes for &[isize] {
+    #[track_caller]
     fn mask(&self, op: &str, rank: usize) -> u64 {
         mask_of(op, self, rank)
     }

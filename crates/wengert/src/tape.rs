@@ -544,7 +544,7 @@ impl<T: Scalar> Tape<T> {
     }
 
     #[track_caller]
-    fn from_fn(&self, shape: impl AsRef<[usize]>, mut f: impl FnMut(usize) -> T) -> Tensor<'_, T> {
+    fn fill(&self, shape: impl AsRef<[usize]>, mut f: impl FnMut(usize) -> T) -> Tensor<'_, T> {
         self.create(shape.as_ref(), |to| {
             to.enumerate().for_each(|(i, x)| {
                 x.write(f(i));
@@ -620,13 +620,13 @@ impl<T: Scalar> Tape<T> {
     /// One value everywhere.
     #[track_caller]
     pub fn full(&self, shape: impl AsRef<[usize]>, value: T) -> Tensor<'_, T> {
-        self.from_fn(shape, |_| value)
+        self.fill(shape, |_| value)
     }
 
     /// The identity matrix `[n, n]`.
     #[track_caller]
     pub fn eye(&self, n: usize) -> Tensor<'_, T> {
-        self.from_fn([n, n], |i| if i / n == i % n { T::ONE } else { T::ZERO })
+        self.fill([n, n], |i| if i / n == i % n { T::ONE } else { T::ZERO })
     }
 
     /// `start, start + step, ...` up to but not including `end`: of length
@@ -646,7 +646,7 @@ impl<T: Scalar> Tape<T> {
         let fits = s != 0.0 && (a + b + s).is_finite();
         assert!(fits, "arange: no progression from {start} to {end} in steps of {step}");
         let n = ((b - a) / s).ceil().max(0.0) as usize;
-        self.from_fn([n], |i| T::from_f64(a + s * i as f64))
+        self.fill([n], |i| T::from_f64(a + s * i as f64))
     }
 
     /// `n` numbers evenly spaced from `start` to `end`, both included.
@@ -664,7 +664,7 @@ impl<T: Scalar> Tape<T> {
             true => a + (b - a) * (i as f64 / last),
             false => b - (b - a) * ((last - i as f64) / last),
         };
-        self.from_fn([n], |i| T::from_f64(if n == 1 { a } else { at(i) }))
+        self.fill([n], |i| T::from_f64(if n == 1 { a } else { at(i) }))
     }
 
     /// Uniform over `[0, 1)`.
@@ -676,7 +676,7 @@ impl<T: Scalar> Tape<T> {
     /// Uniform over `[low, high)`.
     #[track_caller]
     pub fn uniform(&self, shape: impl AsRef<[usize]>, low: T, high: T, rng: &mut impl Rng) -> Tensor<'_, T> {
-        self.from_fn(shape, |_| uniform(low, high, rng))
+        self.fill(shape, |_| uniform(low, high, rng))
     }
 
     /// The standard normal distribution.
@@ -695,7 +695,7 @@ impl<T: Scalar> Tape<T> {
     /// The normal distribution.
     #[track_caller]
     pub fn normal(&self, shape: impl AsRef<[usize]>, mean: T, std: T, rng: &mut impl Rng) -> Tensor<'_, T> {
-        self.from_fn(shape, |_| normal(mean, std, rng))
+        self.fill(shape, |_| normal(mean, std, rng))
     }
 
     /// A parameter as a tensor, where an operator wants one on its left:

@@ -55,8 +55,8 @@ fn requests(f: impl FnOnce()) -> u64 {
 
 #[test]
 fn the_counter_counts() {
-    assert_eq!(requests(|| drop(Box::new(1))), 1);
-    assert_eq!(requests(|| drop(vec![0u8; 100])), 1);
+    assert_eq!(requests(|| drop(std::hint::black_box(Box::new(1)))), 1);
+    assert_eq!(requests(|| drop(std::hint::black_box(vec![0u8; 100]))), 1);
     assert_eq!(requests(|| ()), 0);
 }
 
@@ -127,6 +127,12 @@ fn every_op<T: Scalar>() {
         "fan-out": |_t, a, b| (a + a) * (a * a) / (a / a) + b;
         "maximum": |_t, a, b| a.maximum(b).minimum(s(0.7)).maximum(s(0.5));
         "exp ln": |_t, a, b| a.exp().ln() * b.sqrt();
+        "functions": |_t, a, b| a.exp_m1().ln_1p().sin().atan().gelu().mish().erf() + b.silu().elu(s(0.5)).softplus(s(2.0), s(9.0));
+        "more functions": |_t, a, b| a.log2().cosh().rsqrt().selu() + b.softsign().gelu_tanh().log_sigmoid().asinh().tan();
+        "two operands": |_t, a, b| a.pow(b).hypot(b).atan2(a).where_mask(a.gt(b), b).masked_fill(a.le(s(0.5)), s(1.0));
+        "parts": |t, a, b| t.concat([a.narrow(1, 1, 3), a.flip(-1).slice_step(1, .., 2)], 1).select(0, -1).sum() * t.stack([b, b], 0);
+        "splits": |_t, a, b| a.split(1, &[2, 3])[1].sum() + a.chunk(0, 3)[0] + b;
+        "positions": |_t, a, b| a.index_select(1, &[0, 0, 4, 2, 1]).index_add(0, &[1], b.unsqueeze(0)).gather(0, [1, 5], &[0, 3, 2, 1, 0]);
         "powers": |_t, a, b| a.square().recip() * b.powf(s(1.5)) + a.powi(3) + a.powi(2);
         "kinks": |_t, a, b| a.abs().relu() * b.tanh().sigmoid();
         "sums": |_t, a, b| a.sum() + a.sum_axes(0).sum() + a.sum_keepdim(-1).sum() * b.sum();
@@ -150,8 +156,8 @@ fn every_op<T: Scalar>() {
     ops! { [&[0, 5], &[5]];
         "nothing": |_t, a, b| (a * b).exp().matmul(b).sum() + b.sum();
     }
-    ops! { [&[2, 1, 3, 1, 2, 1, 2, 1, 2, 1], &[3, 1, 2]];
-        "ten axes": |_t, a, b| a.exp().permute([9, 8, 7, 6, 5, 4, 3, 2, 1, 0]).sum_axes([0, 4]).sum() * b.sum();
+    ops! { [&[2, 1, 3, 1, 2, 1, 2, 1], &[3, 1, 2]];
+        "eight axes": |_t, a, b| a.exp().permute([7, 6, 5, 4, 3, 2, 1, 0]).sum_axes([0, 4]).sum() * b.sum();
     }
 }
 

@@ -1,6 +1,8 @@
 //! Every op's derivatives, from one table: against finite differences, and
 //! against each other by every way there is to compute them.
 
+#![allow(clippy::eq_op, reason = "x - x and x / x are what is tested")]
+
 use std::collections::BTreeSet;
 
 use proptest::prelude::*;
@@ -89,6 +91,79 @@ const OPS: &[Entry] = &[
     op(&["powf"], One, Positive, |_, x| x[0].powf(2.5) + x[0].powf(-0.5) + x[0].powf(0.0)),
     op(&["powi"], One, NonZero, |_, x| x[0].powi(3) + x[0].powi(-2) + x[0].powi(1) + x[0].powi(2) + x[0].powi(0)),
     op(&["tanh", "exp"], One, All, |_, x| (x[0].tanh().exp() * x[0].sigmoid()).square()),
+    // Functions of one tensor, away from their kinks and the ends of their domains.
+    op(&["exp_m1"], One, All, |_, x| x[0].exp_m1()),
+    op(&["exp2"], One, All, |_, x| x[0].exp2()),
+    op(&["ln_1p"], One, Positive, |_, x| x[0].ln_1p()),
+    op(&["log2", "log10"], One, Positive, |_, x| x[0].log2() * x[0].log10()),
+    op(&["rsqrt"], One, Positive, |_, x| x[0].rsqrt()),
+    op(&["sign"], One, NonZero, |_, x| x[0].sign() * x[0].square()),
+    op(&["floor", "ceil", "round", "trunc"], One, NonZero, |_, x| {
+        let y = x[0].detach() * 1e-3 + 0.3;
+        (y.floor() + y.ceil() + y.round() + y.trunc()) * x[0].square()
+    }),
+    op(&["sin"], One, All, |_, x| x[0].sin()),
+    op(&["cos"], One, All, |_, x| x[0].cos()),
+    op(&["tan"], One, All, |_, x| (x[0] * 0.5).tan()),
+    op(&["asin"], One, All, |_, x| (x[0] * 0.4).asin()),
+    op(&["acos"], One, All, |_, x| (x[0] * 0.4).acos()),
+    op(&["atan"], One, All, |_, x| x[0].atan()),
+    op(&["sinh"], One, All, |_, x| x[0].sinh()),
+    op(&["cosh"], One, All, |_, x| x[0].cosh()),
+    op(&["asinh"], One, All, |_, x| x[0].asinh()),
+    op(&["acosh"], One, Positive, |_, x| (x[0] + 1.0).acosh()),
+    op(&["atanh"], One, All, |_, x| (x[0] * 0.4).atanh()),
+    op(&["log_sigmoid"], One, All, |_, x| x[0].log_sigmoid()),
+    op(&["relu6"], One, NonZero, |_, x| x[0].relu6() * x[0]),
+    op(&["clamp"], One, NonZero, |_, x| (x[0] * 2.0).clamp(0.0, 9.0) * x[0]),
+    op(&["leaky_relu"], One, NonZero, |_, x| x[0].leaky_relu(0.1) * x[0]),
+    op(&["elu"], One, NonZero, |_, x| x[0].elu(0.7)),
+    op(&["selu"], One, NonZero, |_, x| x[0].selu()),
+    op(&["silu"], One, All, |_, x| x[0].silu()),
+    op(&["mish"], One, All, |_, x| x[0].mish()),
+    op(&["softplus"], One, All, |_, x| x[0].softplus(1.5, 20.0)),
+    op(&["softsign"], One, NonZero, |_, x| x[0].softsign()),
+    op(&["gelu"], One, All, |_, x| x[0].gelu()),
+    op(&["gelu_tanh"], One, All, |_, x| x[0].gelu_tanh()),
+    op(&["erf", "erfc"], One, All, |_, x| x[0].erf() * 2.0 + x[0].erfc() * 0.7),
+    op(&["is_nan", "is_infinite", "is_finite"], One, All, |_, x| {
+        (x[0].is_nan() + x[0].is_infinite() + x[0].is_finite()) * x[0].square()
+    }),
+    // Of two, comparisons, selection.
+    op(&["pow"], Two, Positive, |_, x| x[0].pow(x[1])),
+    op(&["atan2"], Two, Positive, |_, x| x[0].atan2(x[1])),
+    op(&["hypot"], Two, Positive, |_, x| x[0].hypot(x[1])),
+    op(&["eq", "ne", "lt", "le", "gt", "ge"], Pair, Distinct, |_, x| {
+        let (a, b) = (x[0], x[1] + 0.3);
+        (a.eq(b) + a.ne(b) * 2.0 + a.lt(b) + a.le(b) * 3.0 + a.gt(b) * 4.0 + a.ge(b)) * a * b
+    }),
+    op(&["where_mask"], Pair, NonZero, |_, x| x[0].square().where_mask(x[0].gt(0.0), x[1].exp())),
+    op(&["masked_fill"], One, NonZero, |_, x| x[0].square().masked_fill(x[0].lt(0.0), 2.0) * x[0]),
+    // Parts.
+    op(&["squeeze", "unsqueeze"], One, All, |_, x| x[0].square().unsqueeze(0).unsqueeze(-1).squeeze()),
+    op(&["squeeze_axis", "flatten"], Axis, All, |_, x| x[0].unsqueeze(1).square().squeeze_axis(1).flatten(0, -1)),
+    op(&["narrow"], Axis, All, |_, x| x[0].square().narrow(0, 1, x[0].shape()[0] - 1).exp()),
+    op(&["slice", "slice_step"], Axis, All, |_, x| {
+        x[0].square().slice(-1, 1..).sum() * x[0].slice_step(0, .., -2).exp()
+    }),
+    op(&["select"], Axis, All, |_, x| x[0].select(0, -1).exp()),
+    op(&["flip"], Axis, All, |_, x| x[0].flip([0]) * x[0].square() + x[0].flip(..)),
+    op(&["split", "chunk"], Axis, All, |_, x| {
+        let n = x[0].shape()[0];
+        x[0].split(0, &[1, n - 1])[0].exp() + x[0].chunk(0, 2)[0].square().sum()
+    }),
+    op(&["concat"], Axis, All, |tape, x| tape.concat([x[0].square(), x[0], x[0].exp()], -1).square()),
+    op(&["stack"], One, All, |tape, x| tape.stack([x[0].square(), x[0]], -1).exp()),
+    op(&["index_select"], Axis, All, |_, x| x[0].square().index_select(0, &[0, 0, x[0].shape()[0] - 1]).exp()),
+    op(&["index_add"], Axis, All, |_, x| {
+        let last = x[0].shape()[0] - 1;
+        x[0].square().index_add(0, &[last, last], x[0].index_select(0, &[0, 0]).exp()).square()
+    }),
+    op(&["gather"], Axis, All, |_, x| {
+        let last = x[0].shape()[0] - 1;
+        let index: Vec<usize> = (0..x[0].len()).map(|i| i * 7 % (last + 1)).collect();
+        x[0].square().gather(0, x[0].shape(), &index).exp()
+    }),
     // Reductions.
     op(&["sum"], One, All, |_, x| x[0].sum() * x[0].sum()),
     op(&["sum_axes"], Axis, All, |_, x| x[0].square().sum_axes(-1)),
@@ -214,6 +289,9 @@ fn the_table_is_complete() {
         include_str!("../src/graph.rs"),
         include_str!("../src/ops/binary.rs"),
         include_str!("../src/ops/unary.rs"),
+        include_str!("../src/ops/functions.rs"),
+        include_str!("../src/ops/elementwise.rs"),
+        include_str!("../src/ops/slice.rs"),
         include_str!("../src/ops/reduce.rs"),
         include_str!("../src/ops/view.rs"),
         include_str!("../src/ops/matmul.rs"),

@@ -9,7 +9,7 @@
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use wengert::{Array, Cotangent, Gradients, Operand, Param, Params, Tape, Tensor};
+use wengert::{Array, Gradients, Param, Params, Tape, Tensor};
 
 /// A store with a matrix and a bias, new at every call.
 fn model(value: f32) -> (Params, Param, Param) {
@@ -286,57 +286,6 @@ fn tapes_and_gradients_move_between_threads() {
     }
     drop(params);
     walk(&tape);
-}
-
-/// An operand which answers with a tensor of another tape.
-struct Foreign<'t>(Tensor<'t>);
-
-impl<'t> Operand<'t, f32> for Foreign<'t> {
-    fn scalar(&self) -> Option<f32> {
-        None
-    }
-
-    fn tensor(self, _: &'t Tape) -> Tensor<'t> {
-        self.0
-    }
-}
-
-impl<'t> Cotangent<'t, f32> for Foreign<'t> {
-    fn on(self, _: &'t Tape) -> Tensor<'t> {
-        self.0
-    }
-}
-
-/// Users can implement the traits of operands and cotangents, in safe code: an
-/// index of one tape must not reach the list of another.
-#[test]
-fn foreign_operands_and_cotangents_are_refused() {
-    let (tape, other) = (Tape::new(), Tape::new());
-    let x = tape.tensor([1.0, 2.0]).require_grad();
-    {
-        // Entry 2 of `tape` is a parameter which dies.
-        let (params, _, b) = model(0.5);
-        assert_eq!(tape.param(&params[b]).index(), 2);
-    }
-    let _ = other.tensor([0.0, 0.0]).detach();
-    let foreign = other.tensor([5.0, 6.0]);
-    assert_eq!(foreign.index(), 2);
-    let y = x * 2.0;
-    let tries: [&dyn Fn() -> Vec<f32>; 10] = [
-        &|| (x + Foreign(foreign)).to_vec(),
-        &|| (x / Foreign(foreign)).to_vec(),
-        &|| x.maximum(Foreign(foreign)).to_vec(),
-        &|| x.minimum(Foreign(foreign)).to_vec(),
-        &|| x.matmul(Foreign(foreign)).to_vec(),
-        &|| x.reshape([2, 1]).matmul(Foreign(foreign.reshape([1, 2]))).to_vec(),
-        &|| x.mse_loss(Foreign(foreign)).to_vec(),
-        &|| x.binary_cross_entropy_with_logits(Foreign(foreign)).to_vec(),
-        &|| y.backward_with(Foreign(foreign)).get(x).unwrap().as_slice().to_vec(),
-        &|| y.vjp(Foreign(foreign), [x])[0].to_vec(),
-    ];
-    for (i, f) in tries.iter().enumerate() {
-        assert!(catch_unwind(AssertUnwindSafe(f)).is_err(), "try {i} was not refused");
-    }
 }
 
 /// A shape which says something else every time it is asked.

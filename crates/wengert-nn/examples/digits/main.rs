@@ -21,7 +21,7 @@ use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
 use rand::{SeedableRng, rngs::StdRng, seq::SliceRandom};
 use wengert::{Gradients, Params, Tape, Tensor};
-use wengert_nn::{AdamW, Linear, Optimizer};
+use wengert_nn::{Adam, Linear, Optimizer};
 
 use cli::Options;
 use data::Digits;
@@ -136,7 +136,7 @@ fn fit(
 
     let mut tape = Tape::new();
     let mut grads = Gradients::new();
-    let mut opt = AdamW::new(options.lr).weight_decay(0.1);
+    let mut opt = Adam::new(options.lr);
     for epoch in 1..=epochs {
         order.shuffle(rng);
         let mut right = 0;

@@ -269,18 +269,20 @@ impl Share {
     }
 
     pub(crate) unsafe fn run<T: Scalar>(&self, v: &impl Values<T>, out: Out<'_, T>, m: &Machine<T>) {
-        let share = |g: T, wins: bool, ties: bool| match (wins, ties) {
+        // A comparison with NaN is false: then nobody loses, and the NaN's
+        // cotangent goes to both.
+        let share = |g: T, loses: bool, ties: bool| match (loses, ties) {
             (_, true) => g / (T::ONE + T::ONE),
-            (true, _) => g,
-            _ => T::ZERO,
+            (true, _) => T::ZERO,
+            _ => g,
         };
         let values = self.operands().map(|x| v.value(x));
         // SAFETY: the caller's contract.
         unsafe {
             if self.max {
-                map(m.isa, values, out, |[g, a, b]| share(g, !(a < b), a == b))
+                map(m.isa, values, out, |[g, a, b]| share(g, a < b, a == b))
             } else {
-                map(m.isa, values, out, |[g, a, b]| share(g, !(a > b), a == b))
+                map(m.isa, values, out, |[g, a, b]| share(g, a > b, a == b))
             }
         }
     }

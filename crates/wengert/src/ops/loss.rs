@@ -38,7 +38,9 @@ impl<'t, T: Scalar> Tensor<'t, T> {
     /// which come from outside.
     #[track_caller]
     pub fn cross_entropy(self, labels: &[usize]) -> Self {
-        self.check_labels(labels).unwrap_or_else(|e| raise(e));
+        if let Err(error) = self.check_labels(labels) {
+            raise(error);
+        }
         self.cross_entropy_checked(labels)
     }
 

@@ -39,8 +39,9 @@ impl Matmul {
         let (a, b) = (v.value(self.a).layout.dims, v.value(self.b).layout.dims);
         let ((batch_a, m, k), (batch_b, k_b, n)) = (split(a), split(b));
         assert!(k == k_b, "matmul: inner dimensions differ: {a:?} x {b:?}");
-        let batch = try_broadcast(batch_a, batch_b);
-        let mut dims = batch.unwrap_or_else(|| panic!("matmul: batches do not broadcast: {a:?} x {b:?}"));
+        let Some(mut dims) = try_broadcast(batch_a, batch_b) else {
+            panic!("matmul: batches do not broadcast: {a:?} x {b:?}");
+        };
         dims.extend([m, n]);
         Inferred::Fresh(dims)
     }

@@ -209,7 +209,7 @@ impl Op {
     /// Calls `f` with every operand, in order.
     #[inline(always)]
     pub(crate) fn operands(&self, mut f: impl FnMut(Id)) {
-        families!(self, op => op.operands().into_iter().for_each(&mut f))
+        families!(self, op => IntoIterator::into_iter(op.operands()).for_each(&mut f))
     }
 
     /// The layout of the result.

@@ -65,7 +65,7 @@ fn reshape_strides(dims: &[usize], strides: &[isize], to: &[usize]) -> Option<St
         let start = (i, j);
         i += 1;
         while size_to != size || j < to.len() && to[j] == 1 {
-            if size_to < size || size_to == size {
+            if size_to <= size {
                 size_to *= *to.get(j)?;
                 j += 1;
             } else {
@@ -229,8 +229,9 @@ impl<'t, T: Scalar> Tensor<'t, T> {
     #[doc(alias = "swapaxes")]
     #[track_caller]
     pub fn transpose(self, i: isize, j: isize) -> Self {
-        let axis = |a| shape::axis("transpose", a, self.rank()) as u8;
-        self.record(Op::View(Transpose { x: self.id(), i: axis(i), j: axis(j) }))
+        let i = shape::axis("transpose", i, self.rank()) as u8;
+        let j = shape::axis("transpose", j, self.rank()) as u8;
+        self.record(Op::View(Transpose { x: self.id(), i, j }))
     }
 
     /// The transpose of a matrix, or of every matrix of a batch: the last two
@@ -264,14 +265,12 @@ impl<'t, T: Scalar> Tensor<'t, T> {
     pub fn permute(self, axes: impl AsRef<[isize]>) -> Self {
         let axes = axes.as_ref();
         let mut seen = 0u64;
-        let list: SmallVec<[u8; 8]> = axes
-            .iter()
-            .map(|&a| {
-                let a = shape::axis("permute", a, self.rank());
-                seen |= 1 << a;
-                a as u8
-            })
-            .collect();
+        let mut list: SmallVec<[u8; 8]> = SmallVec::new();
+        for &a in axes {
+            let a = shape::axis("permute", a, self.rank());
+            seen |= 1 << a;
+            list.push(a as u8);
+        }
         let all = axes.len() == self.rank() && seen.count_ones() as usize == self.rank();
         assert!(all, "permute: {axes:?} does not name every axis of {:?} once", self.shape());
         let axes = List::new(self.tape().arena().copy(&list));
