@@ -1,6 +1,8 @@
 //! From the third turn on, a loop which repeats its shapes allocates nothing:
 //! every op, forward, backward and recorded, products of all sizes.
 
+#![allow(clippy::eq_op, reason = "a / a is what is tested")]
+
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
@@ -69,12 +71,10 @@ enum Mode {
     Recorded,
 }
 
+type Function<'f, T> = dyn for<'t> Fn(&'t Tape<T>, Tensor<'t, T>, Tensor<'t, T>) -> Tensor<'t, T> + 'f;
+
 /// Six turns; panics if one from the third on allocates.
-fn steady<T: Scalar>(
-    name: &str,
-    f: &dyn for<'t> Fn(&'t Tape<T>, Tensor<'t, T>, Tensor<'t, T>) -> Tensor<'t, T>,
-    shapes: [&[usize]; 2],
-) {
+fn steady<T: Scalar>(name: &str, f: &Function<'_, T>, shapes: [&[usize]; 2]) {
     let data: Vec<Vec<T>> = shapes
         .iter()
         .map(|s| (0..s.iter().product()).map(|i: usize| T::from_f64(0.3 + (i * 7 % 11) as f64 / 9.0)).collect())

@@ -17,7 +17,9 @@ fn caught<R>(f: impl FnOnce() -> R) -> (String, String, u32) {
     HOOK.call_once(|| {
         let old = take_hook();
         set_hook(Box::new(move |info| {
-            let message = info.payload_as_str().unwrap_or("").to_owned();
+            let payload = info.payload();
+            let text = payload.downcast_ref::<&str>().copied();
+            let message = text.or(payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("").to_owned();
             let at = info.location().map_or((String::new(), 0), |l| (l.file().to_owned(), l.line()));
             SEEN.with(|seen| *seen.borrow_mut() = Some((message, at.0, at.1)));
             if std::thread::panicking() && std::env::var_os("SHOW_PANICS").is_some() {
