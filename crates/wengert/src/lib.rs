@@ -151,6 +151,7 @@
 mod arena;
 mod array;
 mod backward;
+mod create;
 mod display;
 mod error;
 mod gradients;
@@ -159,6 +160,7 @@ mod kernels;
 mod ops;
 mod params;
 mod pool;
+mod recorded;
 mod scalar;
 mod shape;
 mod slab;

@@ -5,9 +5,10 @@ use std::iter::Sum;
 use std::ops::{Add, AddAssign, Div, Mul, MulAssign, Neg, Sub, SubAssign};
 use std::panic::Location;
 
-use crate::backward::{Plain, Recorder};
+use crate::backward::Plain;
 use crate::kernels::gemm::GemmScalar;
 use crate::ops::{Id, Op};
+use crate::recorded::Recorder;
 use crate::tape::Tape;
 
 mod sealed {
