@@ -25,7 +25,7 @@ pub(crate) struct Entry<T> {
     pub(crate) location: &'static Location<'static>,
     /// A gradient flows through this entry to some leaf.
     pub(crate) tracked: bool,
-    /// Keep the adjoint of this intermediate ([`Tensor::retain_grad`]).
+    /// Keep the adjoint of this intermediate (`Tensor::retain_grad`).
     pub(crate) retained: bool,
     /// The memory is a parameter's, not the arena's: it may be gone while the
     /// entry is still on the list, so it is read on behalf of a live handle
@@ -82,7 +82,7 @@ pub struct Stats {
 
 /// A Wengert list: the operations of one step, in order, and their values.
 ///
-/// Operations on [`Tensor`]s append entries; [`Tensor::backward`] sweeps them
+/// Operations on [`Tensor`](crate::Tensor)s append entries; [`backward`](crate::Tensor::backward) sweeps them
 /// in reverse; [`Tape::rewind`] forgets them and keeps the memory, so that from
 /// the third turn on a loop which repeats its shapes allocates nothing.
 ///
