@@ -1,6 +1,5 @@
 //! Reductions over any set of axes.
 
-use super::isa::Isa;
 use super::nest::Nest;
 use super::{Out, Value};
 use crate::scalar::Scalar;
@@ -50,8 +49,7 @@ impl<T: Scalar> Fold<T> for Min {
 ///
 /// # Safety
 /// The contract of [`crate::kernels`]; `out` holds the kept axes.
-pub(crate) unsafe fn reduce<T: Scalar, F: Fold<T>>(isa: Isa, x: Value<'_, T>, mask: u64, out: Out<'_, T>) {
-    let _ = isa;
+pub(crate) unsafe fn reduce<T: Scalar, F: Fold<T>>(x: Value<'_, T>, mask: u64, out: Out<'_, T>) {
     let kept = reduced(x.layout.dims, mask, true);
     let mut to: Strides = contiguous_strides(&kept);
     for (i, stride) in to.iter_mut().enumerate() {
