@@ -4,7 +4,7 @@ use std::ops::{Bound, RangeBounds};
 
 use smallvec::SmallVec;
 
-use super::{Emit, Id, Inferred, List, Op, Values};
+use super::{Emit, Id, Inferred, List, Op, Ref, Values};
 use crate::kernels::nest::Nest;
 use crate::kernels::{Machine, Out, Value};
 use crate::scalar::Scalar;
@@ -12,45 +12,76 @@ use crate::shape::{self, Dims, Strides, contiguous_strides};
 use crate::tape::Tape;
 use crate::tensor::{Operand, Tensor};
 
-/// Along one axis: from `start` on every `step`-th element, `len` of them.
+/// One step along an axis of the part is `by` steps along an axis of the whole.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Range {
-    start: usize,
-    step: isize,
-    len: usize,
-    /// The length of the axis.
-    of: usize,
+pub(crate) struct Step {
+    pub(crate) part: usize,
+    pub(crate) whole: usize,
+    pub(crate) by: isize,
 }
 
-/// A view of a part of `x`, one [`Range`] for each axis.
+/// Which element of a whole each element of a part is: along an axis of the
+/// whole, the axis's start and what the [`Step`]s along it add up to.
+///
+/// A slice has one step for each axis. Two steps from one axis of the part
+/// make a diagonal, two to one axis of the whole a sliding window.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Map {
+    /// The shape of the whole, and where the part starts.
+    whole: List<usize>,
+    starts: List<usize>,
+    /// The shape of the part.
+    part: List<usize>,
+    steps: List<Step>,
+}
+
+impl Map {
+    fn whole(&self) -> Dims {
+        // SAFETY: lists of an op of this tape, here and below.
+        Dims::from_slice(unsafe { self.whole.get() })
+    }
+
+    fn part(&self) -> &[usize] {
+        // SAFETY: as above.
+        unsafe { self.part.get() }
+    }
+
+    /// Offset and strides of the part of a whole with these strides.
+    fn of(&self, strides: &[isize]) -> (isize, Strides) {
+        // SAFETY: as above.
+        let (starts, steps) = unsafe { (self.starts.get(), self.steps.get()) };
+        let mut part = Strides::from_elem(0, self.part().len());
+        steps.iter().for_each(|s| part[s.part] += s.by * strides[s.whole]);
+        // An empty part starts nowhere.
+        let empty = self.part().contains(&0);
+        let offset = starts.iter().zip(strides).map(|(&start, stride)| start as isize * stride).sum();
+        (if empty { 0 } else { offset }, part)
+    }
+}
+
+/// A view of a part of `x`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Slice {
     x: Id,
-    ranges: List<Range>,
+    map: Ref<Map>,
 }
 
-/// The adjoint of [`Slice`]: zeros of the shape of the whole, with `g` in its
-/// place.
+/// The adjoint of [`Slice`]: zeros of the shape of the whole, with `g` added
+/// in its place.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Unslice {
     g: Id,
-    ranges: List<Range>,
-}
-
-/// Offset and strides of a part of a tensor with these strides.
-fn part(ranges: &[Range], strides: &[isize]) -> (isize, Strides) {
-    let offset = ranges.iter().zip(strides).filter(|(r, _)| r.len > 0).map(|(r, s)| r.start as isize * s).sum();
-    (offset, ranges.iter().zip(strides).map(|(r, s)| r.step * s).collect())
+    map: Ref<Map>,
 }
 
 /// Calls `f` with every place of a part of the output, and the element of `x`
 /// which belongs there.
 ///
 /// # Safety
-/// The contract of [`crate::kernels`]; `x` has the shape of the ranges, which
-/// lie within the output's.
-unsafe fn place<T: Scalar>(x: Value<'_, T>, ranges: &[Range], out: Out<'_, T>, f: impl Fn(&mut T, T)) {
-    let (offset, to) = part(ranges, &contiguous_strides(out.dims));
+/// The contract of [`crate::kernels`]; `x` has the shape of the part, which
+/// lies within the output.
+unsafe fn place<T: Scalar>(x: Value<'_, T>, map: &Map, out: Out<'_, T>, f: impl Fn(&mut T, T)) {
+    let (offset, to) = map.of(&contiguous_strides(out.dims));
     let nest = Nest::new(x.layout.dims, [x.layout.strides, &to]);
     let (len, [step, to_step]) = nest.inner();
     nest.for_each(|[from, to]| {
@@ -71,13 +102,10 @@ impl Slice {
     }
 
     pub(crate) fn infer<'a, T: Scalar>(&self, v: &'a impl Values<T>) -> Inferred<'a> {
-        // SAFETY: a list of an op of this tape.
-        let ranges = unsafe { self.ranges.get() };
-        let dims: Dims = ranges.iter().map(|r| r.len).collect();
-        let (offset, strides) = part(ranges, v.value(self.x).layout.strides);
-        // An empty part starts nowhere.
-        let offset = if dims.contains(&0) { 0 } else { offset };
-        Inferred::View { of: self.x, offset, dims, strides }
+        // SAFETY: a map of an op of this tape.
+        let map = unsafe { self.map.get() };
+        let (offset, strides) = map.of(v.value(self.x).layout.strides);
+        Inferred::View { of: self.x, offset, dims: Dims::from_slice(map.part()), strides }
     }
 
     pub(crate) unsafe fn run<T: Scalar>(&self, _: &impl Values<T>, _: Out<'_, T>, _: &Machine<T>) {
@@ -85,7 +113,7 @@ impl Slice {
     }
 
     pub(crate) fn rule<E: Emit>(self, e: &mut E, _: Id, g: Id) {
-        e.give(self.x, Op::Unslice(Unslice { g, ranges: self.ranges }));
+        e.give(self.x, Op::Unslice(Unslice { g, map: self.map }));
     }
 }
 
@@ -99,24 +127,24 @@ impl Unslice {
     }
 
     pub(crate) fn infer<'a, T: Scalar>(&self, _: &'a impl Values<T>) -> Inferred<'a> {
-        // SAFETY: a list of an op of this tape.
-        Inferred::Fresh(unsafe { self.ranges.get() }.iter().map(|r| r.of).collect())
+        // SAFETY: a map of an op of this tape.
+        Inferred::Fresh(unsafe { self.map.get() }.whole())
     }
 
     pub(crate) unsafe fn run<T: Scalar>(&self, v: &impl Values<T>, out: Out<'_, T>, _: &Machine<T>) {
         let g = v.value(self.g);
-        // SAFETY: the ranges lie within the output's shape, so every position
-        // of the nest lies within the output.
+        // SAFETY: the part lies within the whole, so every position of the
+        // nest lies within the output.
         unsafe {
             if !out.add {
                 (0..out.len).for_each(|i| out.data.add(i).write(T::ZERO));
             }
-            place(g, self.ranges.get(), out, |to, g| *to += g);
+            place(g, self.map.get(), out, |to, g| *to += g);
         }
     }
 
     pub(crate) fn rule<E: Emit>(self, e: &mut E, _: Id, c: Id) {
-        e.give(self.g, Op::Slice(Slice { x: c, ranges: self.ranges }));
+        e.give(self.g, Op::Slice(Slice { x: c, map: self.map }));
     }
 }
 
@@ -130,7 +158,7 @@ pub(crate) struct Concat {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Part {
     x: Id,
-    ranges: List<Range>,
+    map: Map,
 }
 
 impl Concat {
@@ -148,8 +176,7 @@ impl Concat {
     }
 
     pub(crate) fn infer<'a, T: Scalar>(&self, _: &'a impl Values<T>) -> Inferred<'a> {
-        // SAFETY: as above.
-        Inferred::Fresh(unsafe { self.parts()[0].ranges.get() }.iter().map(|r| r.of).collect())
+        Inferred::Fresh(self.parts()[0].map.whole())
     }
 
     pub(crate) unsafe fn run<T: Scalar>(&self, v: &impl Values<T>, out: Out<'_, T>, _: &Machine<T>) {
@@ -157,10 +184,10 @@ impl Concat {
             // SAFETY: the parts lie side by side within the output, which
             // may hold no number yet.
             unsafe {
-                let (x, ranges) = (v.value(p.x), p.ranges.get());
+                let (x, map) = (v.value(p.x), &p.map);
                 match out.add {
-                    true => place(x, ranges, out, |to, x| *to += x),
-                    false => place(x, ranges, out, |to, x| std::ptr::from_mut(to).write(x)),
+                    true => place(x, map, out, |to, x| *to += x),
+                    false => place(x, map, out, |to, x| std::ptr::from_mut(to).write(x)),
                 }
             }
         }
@@ -168,12 +195,22 @@ impl Concat {
 
     pub(crate) fn rule<E: Emit>(self, e: &mut E, _: Id, g: Id) {
         for p in self.parts() {
-            e.give(p.x, Op::Slice(Slice { x: g, ranges: p.ranges }));
+            e.give(p.x, Op::Slice(Slice { x: g, map: Ref::new(&p.map) }));
         }
     }
 }
 
+/// Every axis of the part goes along the same axis of the whole.
+pub(crate) fn straight(rank: usize) -> SmallVec<[Step; 8]> {
+    (0..rank).map(|axis| Step { part: axis, whole: axis, by: 1 }).collect()
+}
+
 impl<T: Scalar> Tape<T> {
+    fn map(&self, whole: &[usize], starts: &[usize], part: &[usize], steps: &[Step]) -> Map {
+        let list = |x: &[usize]| List::new(self.arena().copy(x));
+        Map { whole: list(whole), starts: list(starts), part: list(part), steps: List::new(self.arena().copy(steps)) }
+    }
+
     /// Tensors one after another along an axis, which they may differ in.
     ///
     /// ```
@@ -201,16 +238,15 @@ impl<T: Scalar> Tape<T> {
             whole[axis] += dims[axis];
         }
         shape::element_count(&whole);
-        let mut start = 0;
-        let arena = self.arena();
+        let mut starts = Dims::from_elem(0, whole.len());
+        let steps = straight(whole.len());
         let part = |x: &Tensor<'t, T>| {
-            let range = |(i, (&len, &of))| Range { start: if i == axis { start } else { 0 }, step: 1, len, of };
-            let ranges: SmallVec<[Range; 8]> = x.shape().iter().zip(&whole).enumerate().map(range).collect();
-            start += x.shape()[axis];
-            Part { x: x.id(), ranges: List::new(arena.copy(&ranges)) }
+            let map = self.map(&whole, &starts, x.shape(), &steps);
+            starts[axis] += x.shape()[axis];
+            Part { x: x.id(), map }
         };
         let parts: SmallVec<[Part; 8]> = tensors.iter().map(part).collect();
-        tensors[0].record(Op::Concat(Concat { parts: List::new(arena.copy(&parts)) }))
+        tensors[0].record(Op::Concat(Concat { parts: List::new(self.arena().copy(&parts)) }))
     }
 
     /// Tensors of one shape side by side along a new axis.
@@ -239,16 +275,29 @@ impl<T: Scalar> Tape<T> {
 
 /// Parts. None of these copies.
 impl<'t, T: Scalar> Tensor<'t, T> {
+    /// The view which a [`Map`] describes: `self` is the whole. Every
+    /// position of the part must lie within it.
     #[track_caller]
-    fn part(self, mut range: impl FnMut(usize, usize) -> Range) -> Self {
-        let ranges: SmallVec<[Range; 8]> = self.shape().iter().enumerate().map(|(i, &n)| range(i, n)).collect();
-        let ranges = List::new(self.tape().arena().copy(&ranges));
-        self.record(Op::Slice(Slice { x: self.id(), ranges }))
+    pub(crate) fn part(self, starts: &[usize], part: &[usize], steps: &[Step]) -> Self {
+        let map = self.tape().map(self.shape(), starts, part, steps);
+        self.record(Op::Slice(Slice { x: self.id(), map: Ref::new(self.tape().arena().store(map)) }))
     }
 
+    /// The adjoint of [`Tensor::part`]: `self` is the part, and is added to
+    /// zeros of the shape of the whole.
     #[track_caller]
-    fn along(self, axis: usize, range: Range) -> Self {
-        self.part(|i, n| if i == axis { range } else { Range { start: 0, step: 1, len: n, of: n } })
+    pub(crate) fn part_of(self, whole: &[usize], starts: &[usize], steps: &[Step]) -> Self {
+        let map = self.tape().map(whole, starts, self.shape(), steps);
+        self.record(Op::Unslice(Unslice { g: self.id(), map: Ref::new(self.tape().arena().store(map)) }))
+    }
+
+    /// `len` positions along an axis: from `start` on every `step`-th.
+    #[track_caller]
+    fn along(self, axis: usize, start: usize, step: isize, len: usize) -> Self {
+        let (mut starts, mut part) = (Dims::from_elem(0, self.rank()), Dims::from_slice(self.shape()));
+        let mut steps = straight(self.rank());
+        (starts[axis], part[axis], steps[axis].by) = (start, len, step);
+        self.part(&starts, &part, &steps)
     }
 
     /// `len` positions along an axis, from `start` on.
@@ -266,7 +315,7 @@ impl<'t, T: Scalar> Tensor<'t, T> {
         let of = self.shape()[axis];
         let fits = start.checked_add(len).is_some_and(|end| end <= of);
         assert!(fits, "narrow: {len} positions from {start} on do not fit axis {axis} of {:?}", self.shape());
-        self.along(axis, Range { start, step: 1, len, of })
+        self.along(axis, start, 1, len)
     }
 
     /// A range of positions along an axis, as Python's slices: negative bounds
@@ -325,7 +374,7 @@ impl<'t, T: Scalar> Tensor<'t, T> {
         };
         let len = ((end - start).max(0) as usize).div_ceil(step.unsigned_abs());
         let first = if step > 0 { start } else { end - 1 };
-        self.along(axis, Range { start: first.max(0) as usize, step, len, of })
+        self.along(axis, first.max(0) as usize, step, len)
     }
 
     /// One position along an axis, which is dropped; negative ones count from
@@ -362,10 +411,43 @@ impl<'t, T: Scalar> Tensor<'t, T> {
     #[track_caller]
     pub fn flip(self, axes: impl shape::Axes) -> Self {
         let mask = axes.mask("flip", self.rank());
-        self.part(|i, n| match mask >> i & 1 {
-            1 => Range { start: n.saturating_sub(1), step: -1, len: n, of: n },
-            _ => Range { start: 0, step: 1, len: n, of: n },
-        })
+        let mut starts = Dims::from_elem(0, self.rank());
+        let mut steps = straight(self.rank());
+        for axis in (0..self.rank()).filter(|axis| mask >> axis & 1 == 1) {
+            starts[axis] = self.shape()[axis].saturating_sub(1);
+            steps[axis].by = -1;
+        }
+        self.part(&starts, self.shape(), &steps)
+    }
+
+    /// Windows of `size` positions which slide along an axis, `step` apart:
+    /// the axis counts the windows, and a new last axis goes along them.
+    ///
+    /// ```
+    /// # let tape = wengert::Tape::new();
+    /// let x = tape.arange(0.0, 5.0, 1.0).unfold(0, 3, 2);
+    /// assert_eq!(x.shape(), [2, 3]);
+    /// assert_eq!(x.to_vec(), [0.0, 1.0, 2.0, 2.0, 3.0, 4.0]);
+    /// ```
+    ///
+    /// # Panics
+    /// If a window is longer than the axis or `step` is 0, or if the axis is
+    /// out of range.
+    #[doc(alias = "windows")]
+    #[track_caller]
+    pub fn unfold(self, axis: isize, size: usize, step: usize) -> Self {
+        let axis = shape::axis("unfold", axis, self.rank());
+        let n = self.shape()[axis];
+        assert!(size <= n, "unfold: a window of {size} does not fit axis {axis} of {:?}", self.shape());
+        assert!(step > 0, "unfold: the step is 0");
+        let rank = self.rank();
+        let mut part = Dims::from_slice(self.shape());
+        part[axis] = (n - size) / step + 1;
+        part.push(size);
+        let mut steps = straight(rank);
+        steps[axis].by = step as isize;
+        steps.push(Step { part: rank, whole: axis, by: 1 });
+        self.part(&Dims::from_elem(0, rank), &part, &steps)
     }
 
     /// Parts of these lengths along an axis, one after another.

@@ -90,6 +90,11 @@ pub(crate) const OPS: &[Entry] = &[
     }),
     op(&["select"], Axis, All, |_, x| x[0].select(0, -1).exp()),
     op(&["flip"], Axis, All, |_, x| x[0].flip([0]) * x[0].square() + x[0].flip(..)),
+    op(&["unfold"], Axis, All, |_, x| {
+        let n = x[0].shape()[0];
+        let windows = x[0].square().unfold(0, n.div_ceil(2), 1);
+        windows.exp() * windows
+    }),
     op(&["split", "chunk"], Axis, All, |_, x| {
         let n = x[0].shape()[0];
         x[0].split(0, &[1, n - 1])[0].exp() + x[0].chunk(0, 2)[0].square().sum()
