@@ -155,7 +155,7 @@ pub trait Scalar:
 }
 
 macro_rules! scalar {
-    ($t:ident, $erf:ident, $erfc:ident) => {
+    ($t:ident, $erf:ident, $erfc:ident, $asinh:ident, $acosh:ident) => {
         impl Compiled for $t {
             #[track_caller]
             fn record(tape: &Tape<$t>, op: Op, location: &'static Location<'static>) -> Id {
@@ -201,7 +201,7 @@ macro_rules! scalar {
             }
             #[inline(always)]
             fn exp(self) -> Self {
-                $t::exp(self)
+                crate::kernels::math::$t::exp(self)
             }
             #[inline(always)]
             fn exp_m1(self) -> Self {
@@ -225,7 +225,7 @@ macro_rules! scalar {
             }
             #[inline(always)]
             fn tanh(self) -> Self {
-                $t::tanh(self)
+                crate::kernels::math::$t::tanh(self)
             }
             #[inline(always)]
             fn exp2(self) -> Self {
@@ -273,11 +273,11 @@ macro_rules! scalar {
             }
             #[inline(always)]
             fn asinh(self) -> Self {
-                $t::asinh(self)
+                libm::$asinh(self)
             }
             #[inline(always)]
             fn acosh(self) -> Self {
-                $t::acosh(self)
+                libm::$acosh(self)
             }
             #[inline(always)]
             fn atanh(self) -> Self {
@@ -319,5 +319,5 @@ macro_rules! scalar {
     };
 }
 
-scalar!(f32, erff, erfcf);
-scalar!(f64, erf, erfc);
+scalar!(f32, erff, erfcf, asinhf, acoshf);
+scalar!(f64, erf, erfc, asinh, acosh);

@@ -11,6 +11,7 @@
 pub(crate) mod gemm;
 pub(crate) mod isa;
 pub(crate) mod map;
+pub(crate) mod math;
 pub(crate) mod nest;
 pub(crate) mod reduce;
 pub(crate) mod softmax;

@@ -124,7 +124,9 @@ fn c<T: Scalar>(value: f64) -> T {
 
 #[inline(always)]
 fn sigmoid<T: Scalar>(x: T) -> T {
-    T::ONE / (T::ONE + (-x).exp())
+    // e^-|x| does not overflow, so the tail keeps its precision.
+    let e = (-x.abs()).exp();
+    (if x < T::ZERO { e } else { T::ONE }) / (T::ONE + e)
 }
 
 /// 1 above 0, -1 below, 0 at 0, NaN at NaN.
