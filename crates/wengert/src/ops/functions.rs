@@ -147,9 +147,10 @@ fn normal_cdf<T: Scalar>(x: T) -> T {
     c::<T>(0.5) * (-x * c(std::f64::consts::FRAC_1_SQRT_2)).erfc()
 }
 
+/// 2 v(x), where v is what the tanh form of GELU takes the tanh of.
 #[inline(always)]
 fn gelu_inner<T: Scalar>(x: T) -> T {
-    c::<T>(GELU[0]) * (x + c::<T>(GELU[1]) * x * x * x)
+    c::<T>(2.0 * GELU[0]) * (x + c::<T>(GELU[1]) * x * x * x)
 }
 
 /// ln(1 + e^x) without overflow.
@@ -415,11 +416,12 @@ functions! {
         };
     }
     GeluTanh "gelu_tanh" {
-        |x, _p| c::<T>(0.5) * x * (T::ONE + gelu_inner(x).tanh());
+        // (1 + tanh v) / 2 = sigmoid 2v, which does not cancel at the left.
+        |x, _p| x * sigmoid(gelu_inner(x));
         from x |g, x, _p| {
-            let t = gelu_inner(x).tanh();
-            let slope = c::<T>(GELU[0]) * (T::ONE + c::<T>(3.0 * GELU[1]) * x * x);
-            g * (c::<T>(0.5) * (T::ONE + t) + c::<T>(0.5) * x * (T::ONE - t * t) * slope)
+            let s = sigmoid(gelu_inner(x));
+            let slope = c::<T>(2.0 * GELU[0]) * (T::ONE + c::<T>(3.0 * GELU[1]) * x * x);
+            g * (s + x * s * (T::ONE - s) * slope)
         };
         curvature |e, x, _p| {
             // (1 - t^2) (v' + x (v'' / 2 - t v'^2)), t = tanh v(x)
