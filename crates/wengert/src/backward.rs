@@ -1,42 +1,52 @@
 //! The reverse sweep: one rule per op, two interpreters. Here: the plain one,
 //! and the methods which start either; `recorded.rs` has the other.
 
-use std::ptr::NonNull;
+use smallvec::SmallVec;
 
+use crate::entries::Entry;
 use crate::gradients::Gradients;
 use crate::kernels::map::copy;
 use crate::kernels::{Out, Value};
 use crate::ops::leaf::Leaf;
 use crate::ops::{Emit, Id, Inferred, List, Op, Values, reduce, view};
-use crate::pool::{Buffer, Pool, Temporary};
+use crate::pool::{Held, Pool};
 use crate::recorded;
 use crate::scalar::Scalar;
-use crate::shape::Layout;
-use crate::tape::{Entry, Tape};
+use crate::tape::Tape;
 use crate::tensor::{Operand, Sealed, Tensor};
 
 /// What a plain sweep works with. It belongs to the tape and is lent to one
 /// sweep at a time; a sweep which unwinds drops it.
-pub(crate) struct Sweep<T> {
+#[derive(Default)]
+pub(crate) struct Sweep {
     pool: Pool,
     /// Adjoints by entry, alive where the stamp is that of this sweep.
-    adjoints: Vec<(u64, Temporary<T>)>,
-    stamp: u64,
+    adjoints: Vec<(u32, Held)>,
+    stamp: u32,
     /// How many are alive.
     pending: usize,
     /// Temporaries of the rule under way; the first is the cotangent.
-    temporaries: Vec<Temporary<T>>,
+    temporaries: SmallVec<[Held; 16]>,
 }
 
-impl<T> Default for Sweep<T> {
-    fn default() -> Self {
-        Sweep { pool: Pool::default(), adjoints: Vec::new(), stamp: 0, pending: 0, temporaries: Vec::new() }
-    }
-}
-
-impl<T> Sweep<T> {
+impl Sweep {
     pub(crate) fn reserved_bytes(&self) -> usize {
         self.pool.reserved_bytes()
+    }
+
+    /// Discards what an unfinished sweep left, and makes room for `len` entries.
+    fn begin(&mut self, len: usize) {
+        self.pool.reset();
+        self.temporaries.clear();
+        self.pending = 0;
+        self.stamp = self.stamp.wrapping_add(1);
+        if self.stamp == 0 {
+            self.adjoints.clear();
+            self.stamp = 1;
+        }
+        if self.adjoints.len() < len {
+            self.adjoints.resize(len, (0, Held::NONE));
+        }
     }
 }
 
@@ -44,28 +54,18 @@ impl<T> Sweep<T> {
 /// adjoint of its target, and is not recorded.
 pub(crate) struct Plain<'a, T: Scalar> {
     tape: &'a Tape<T>,
-    sweep: Box<Sweep<T>>,
+    sweep: Box<Sweep>,
     grads: &'a mut Gradients<T>,
-}
-
-/// Where a contribution goes.
-enum Target<T> {
-    /// Memory of [`Gradients`]; `true` where something is there already.
-    Gradient(*mut T, bool),
-    /// The adjoint of an entry between leaves and root.
-    Adjoint,
 }
 
 impl<T: Scalar> Values<T> for Plain<'_, T> {
     #[inline(always)]
     fn value(&self, id: Id) -> Value<'_, T> {
-        if !id.is_temporary() {
-            return self.tape.value(id);
+        match id.is_temporary() {
+            // SAFETY: a rule's temporaries are held until it ends.
+            true => unsafe { self.sweep.pool.value(self.sweep.temporaries[id.index()]) },
+            false => self.tape.value(id),
         }
-        let t = self.sweep.temporaries[id.index()];
-        // SAFETY: the layout of a temporary lives as long as it does: in the
-        // tape's arena, or in a buffer which it holds.
-        Value { data: t.data, layout: unsafe { t.layout.as_ref() } }
     }
 }
 
@@ -77,8 +77,7 @@ impl<T: Scalar> Emit for Plain<'_, T> {
 
     fn op(&mut self, op: Op) -> Id {
         let t = self.temporary(&op);
-        self.sweep.temporaries.push(t);
-        Id::temporary(self.sweep.temporaries.len() - 1)
+        self.push(t)
     }
 
     #[inline]
@@ -87,41 +86,23 @@ impl<T: Scalar> Emit for Plain<'_, T> {
         if !entry.tracked {
             return;
         }
-        let tape = self.tape;
-        let layout = tape.layout(&entry);
+        let layout = self.tape.layout(&entry);
         if let Op::View(view::View::Same { x: g }) = op {
             let g = self.sweep.temporaries[g.index()];
-            let g = self.sweep.pool.share(g);
+            self.sweep.pool.retain(g);
             return self.pass(x, &entry, g);
         }
         let same = match op.infer(self) {
-            Inferred::Like(l) => std::ptr::eq(l, layout) || l.dims == layout.dims,
+            Inferred::Like(l) => l.same_shape(layout),
             Inferred::Fresh(dims) => dims.as_slice() == layout.dims,
-            Inferred::View { .. } => {
-                let t = self.temporary(&op);
-                return self.pass(x, &entry, t);
-            }
+            Inferred::View { .. } => false,
         };
-        let direct = op.accumulates() || !matches!(entry.op, Op::Leaf(_)) && !self.is_pending(x);
-        if !(same && direct) {
-            let t = self.temporary(&op);
-            return self.pass(x, &entry, t);
+        // An op which cannot add runs straight into its target only if nothing is there.
+        if same && (op.accumulates() || !entry.is_leaf() && !self.is_pending(x)) {
+            return self.give_shaped(x, &entry, &op);
         }
-        match self.target(x, &entry) {
-            Target::Gradient(data, add) => {
-                let out = Out { data, dims: layout.dims, len: layout.len, add };
-                // SAFETY: the gradient of a leaf of this shape, which no
-                // operand of the op shares.
-                unsafe { op.run(self, out, &tape.machine) }
-            }
-            Target::Adjoint => {
-                let (t, add) = self.writable(x, layout);
-                let out = Out { data: t.data, dims: layout.dims, len: layout.len, add };
-                // SAFETY: a buffer of this shape with one user, so no operand
-                // of the op shares it.
-                unsafe { op.run(self, out, &tape.machine) }
-            }
-        }
+        let t = self.temporary(&op);
+        self.pass(x, &entry, t);
     }
 
     fn dims(&self, x: Id) -> List<usize> {
@@ -130,120 +111,131 @@ impl<T: Scalar> Emit for Plain<'_, T> {
 }
 
 impl<T: Scalar> Plain<'_, T> {
+    #[inline(always)]
+    fn push(&mut self, t: Held) -> Id {
+        self.sweep.temporaries.push(t);
+        Id::temporary(self.sweep.temporaries.len() - 1)
+    }
+
+    /// Runs an op straight into the adjoint of `x`, which has as many elements
+    /// as its result.
+    #[inline]
+    fn give_shaped(&mut self, x: Id, entry: &Entry<T>, op: &Op) {
+        let layout = self.tape.layout(entry);
+        let (data, add) = self.target(x, entry);
+        let out = Out { data, dims: layout.dims, len: layout.len, add };
+        // SAFETY: the gradient of a leaf, or memory with one user: no operand
+        // of the op shares it.
+        unsafe { op.run(self, out, &self.tape.machine) }
+    }
+
     /// Runs an op into a temporary, or makes a view.
-    fn temporary(&mut self, op: &Op) -> Temporary<T> {
+    fn temporary(&mut self, op: &Op) -> Held {
         let tape = self.tape;
         let this: *const Self = self;
-        // SAFETY: what `infer` borrows lies in the tape's arena or in buffers
+        // SAFETY: what `infer` borrows lies in the tape's arena or in memory
         // which the temporaries of this rule hold, not in `self`.
         let inferred = op.infer(unsafe { &*this });
-        let pool = &mut self.sweep.pool;
+        let sweep = &mut *self.sweep;
         let t = match inferred {
             Inferred::Like(layout) => {
-                // The layout may be in a buffer of a temporary, which may be
-                // given back before this one.
-                let mut owner = Buffer::NONE;
+                // The layout may be a temporary's, which may be given back
+                // before this one.
+                let mut owner = Held::NONE;
                 op.operands(|x| {
                     if x.is_temporary() {
-                        let t = &self.sweep.temporaries[x.index()];
-                        if std::ptr::eq(t.layout.as_ptr().cast_const(), std::ptr::from_ref(layout).cast()) {
-                            owner = t.buffers[1];
+                        let x = sweep.temporaries[x.index()];
+                        // SAFETY: held.
+                        if std::ptr::eq(unsafe { sweep.pool.value::<T>(x) }.layout, layout) {
+                            owner = sweep.pool.layout_owner(x);
                         }
                     }
                 });
-                pool.retain(owner);
-                let t = pool.like(layout);
-                Temporary { buffers: [t.buffers[0], owner], ..t }
+                sweep.pool.like::<T>(layout, owner)
             }
-            Inferred::Fresh(dims) => pool.fresh(&dims),
+            Inferred::Fresh(dims) => sweep.pool.fresh::<T>(&dims),
             Inferred::View { of, offset, dims, strides } => {
-                let (data, owner) = match of.is_temporary() {
-                    true => {
-                        let t = self.sweep.temporaries[of.index()];
-                        (t.data, t.buffers[0])
-                    }
-                    false => (tape.entry(of).data.cast_mut(), Buffer::NONE),
+                let owner = match of.is_temporary() {
+                    true => sweep.pool.owner(sweep.temporaries[of.index()]),
+                    false => Held::NONE,
                 };
+                let data = self.value(of).data;
                 // SAFETY: the view lies within its operand's memory.
                 return self.sweep.pool.view(unsafe { data.offset(offset) }, owner, &dims, &strides);
             }
         };
-        // SAFETY: the layout of a temporary which is alive.
-        let layout = unsafe { t.layout.as_ref() };
-        let out = Out { data: t.data, dims: layout.dims, len: layout.len, add: false };
-        // SAFETY: a fresh buffer of the inferred shape.
+        // SAFETY: held by `t`.
+        let layout = unsafe { self.sweep.pool.value::<T>(t) }.layout;
+        let data = self.sweep.pool.exclusive(t).expect("fresh memory");
+        let out = Out { data, dims: layout.dims, len: layout.len, add: false };
+        // SAFETY: fresh memory of the inferred shape.
         unsafe { op.run(self, out, &tape.machine) };
         t
     }
 
-    /// Contributes a temporary which has been computed, and drops it.
-    fn pass(&mut self, x: Id, entry: &Entry<T>, t: Temporary<T>) {
-        let tape = self.tape;
-        let layout = tape.layout(entry);
-        // SAFETY: the layout of a temporary which is alive.
-        let from = Value { data: t.data.cast_const(), layout: unsafe { t.layout.as_ref() } };
-        if from.layout.dims != layout.dims {
-            self.sweep.temporaries.push(t);
-            let id = Id::temporary(self.sweep.temporaries.len() - 1);
-            return self.sum_to(x, entry, id);
-        }
-        match self.target(x, entry) {
-            Target::Gradient(data, add) => {
-                let out = Out { data, dims: layout.dims, len: layout.len, add };
-                // SAFETY: the gradient of a leaf of this shape, apart from
-                // every temporary.
-                unsafe { copy(tape.machine.isa, from, out) }
-            }
-            // Only memory which is the pool's, or lasts as long as the sweep,
-            // may be handed over; the values of entries do.
-            Target::Adjoint if !self.is_pending(x) => return self.set(x, t),
-            Target::Adjoint => {
-                let (to, add) = self.writable(x, layout);
-                let out = Out { data: to.data, dims: layout.dims, len: layout.len, add };
-                // SAFETY: a buffer with one user.
-                unsafe { copy(tape.machine.isa, from, out) }
-            }
-        }
-        self.sweep.pool.drop(t);
-    }
-
-    /// Contributes a temporary of a shape to which `x` was broadcast.
-    fn sum_to(&mut self, x: Id, entry: &Entry<T>, t: Id) {
-        let layout = self.tape.layout(entry);
-        let from = self.value(t).layout.dims;
-        let mask = broadcast_axes(layout.dims, from);
-        let op = reduce::sum(t, mask, false);
-        match self.target(x, entry) {
-            Target::Gradient(data, add) => {
-                let out = Out { data, dims: layout.dims, len: layout.len, add };
-                // SAFETY: the gradient of `x`, which has as many elements as
-                // the axes which are kept.
-                unsafe { op.run(self, out, &self.tape.machine) }
-            }
-            Target::Adjoint => {
-                let (to, add) = self.writable(x, layout);
-                let out = Out { data: to.data, dims: layout.dims, len: layout.len, add };
-                // SAFETY: a buffer with one user, of that many elements.
-                unsafe { op.run(self, out, &self.tape.machine) }
-            }
-        }
-    }
-
+    /// Contributes a temporary which has been computed, and lets go of it.
     #[inline]
-    fn target(&mut self, x: Id, entry: &Entry<T>) -> Target<T> {
+    fn pass(&mut self, x: Id, entry: &Entry<T>, t: Held) {
+        let layout = self.tape.layout(entry);
+        // SAFETY: held until the end of this function.
+        let from = unsafe { self.sweep.pool.value(t) };
+        if !from.layout.same_shape(layout) {
+            // `x` was broadcast to this shape.
+            let mask = broadcast_axes(layout.dims, from.layout.dims);
+            let t = self.push(t);
+            return self.give_shaped(x, entry, &reduce::sum(t, mask, false));
+        }
+        if !entry.is_leaf() && !self.is_pending(x) {
+            // Only memory which is the pool's, or lasts as long as the sweep,
+            // is handed over; the values of entries do.
+            return self.set(x, t);
+        }
+        let (data, add) = self.target(x, entry);
+        let out = Out { data, dims: layout.dims, len: layout.len, add };
+        // SAFETY: as in `give_shaped`; `t` has another user if it is what is
+        // in its place.
+        unsafe { copy(self.tape.machine.isa, from, out) }
+        self.sweep.pool.release(t);
+    }
+
+    /// Where a contribution to `x` goes, and whether to add to it: memory of
+    /// [`Gradients`] for a leaf, else the adjoint, contiguous and with one user.
+    #[inline]
+    fn target(&mut self, x: Id, entry: &Entry<T>) -> (*mut T, bool) {
+        let layout = self.tape.layout(entry);
         match entry.op {
             Op::Leaf(Leaf::Param { table, index, offset, .. }) => {
-                let layout = self.tape.layout(entry);
                 let (store, total) = self.tape.store_of(table);
-                let (data, add) = self.grads.parameter(store, total, index as usize, offset, layout.len);
-                Target::Gradient(data, add)
+                return self.grads.parameter(store, total, index as usize, offset, layout.len);
             }
-            Op::Leaf(_) => {
-                let (data, add) = self.grads.leaf(x, self.tape.layout(entry).len);
-                Target::Gradient(data, add)
-            }
-            _ => Target::Adjoint,
+            Op::Leaf(_) => return self.grads.leaf(x, layout.len),
+            _ => {}
         }
+        let pending = self.is_pending(x);
+        let old = self.sweep.adjoints[x.index()].1;
+        if pending {
+            // SAFETY: adjoints are held.
+            let from = unsafe { self.sweep.pool.value::<T>(old) };
+            if let Some(data) = self.sweep.pool.exclusive(old).filter(|_| from.layout.contiguous) {
+                return (data, true);
+            }
+        }
+        let pool = &mut self.sweep.pool;
+        let t = match layout.contiguous {
+            true => pool.like::<T>(layout, Held::NONE),
+            false => pool.fresh::<T>(&layout.dims.into()),
+        };
+        let data = pool.exclusive(t).expect("fresh memory");
+        if !pending {
+            self.set(x, t);
+            return (data, false);
+        }
+        let out = Out { data, dims: layout.dims, len: layout.len, add: false };
+        // SAFETY: fresh memory of this shape; `old` is held.
+        unsafe { copy(self.tape.machine.isa, self.sweep.pool.value(old), out) };
+        self.sweep.pool.release(old);
+        self.sweep.adjoints[x.index()].1 = t;
+        (data, true)
     }
 
     #[inline(always)]
@@ -251,37 +243,10 @@ impl<T: Scalar> Plain<'_, T> {
         self.sweep.adjoints[x.index()].0 == self.sweep.stamp
     }
 
-    fn set(&mut self, x: Id, t: Temporary<T>) {
+    #[inline(always)]
+    fn set(&mut self, x: Id, t: Held) {
         self.sweep.adjoints[x.index()] = (self.sweep.stamp, t);
         self.sweep.pending += 1;
-    }
-
-    /// The adjoint of `x` as a contiguous buffer with one user, and whether
-    /// something is in it already.
-    #[inline]
-    fn writable(&mut self, x: Id, layout: &Layout<'_>) -> (Temporary<T>, bool) {
-        let fresh = |pool: &mut Pool| match layout.contiguous {
-            true => pool.like(layout),
-            false => pool.fresh(&layout.dims.into()),
-        };
-        if !self.is_pending(x) {
-            let t = fresh(&mut self.sweep.pool);
-            self.set(x, t);
-            return (t, false);
-        }
-        let old = self.sweep.adjoints[x.index()].1;
-        // SAFETY: the layout of an adjoint which is alive.
-        let from = Value { data: old.data.cast_const(), layout: unsafe { old.layout.as_ref() } };
-        if self.sweep.pool.is_exclusive(old.buffers[0]) && from.layout.contiguous {
-            return (old, true);
-        }
-        let t = fresh(&mut self.sweep.pool);
-        let out = Out { data: t.data, dims: layout.dims, len: layout.len, add: false };
-        // SAFETY: a fresh buffer.
-        unsafe { copy(self.tape.machine.isa, from, out) };
-        self.sweep.pool.drop(old);
-        self.sweep.adjoints[x.index()].1 = t;
-        (t, true)
     }
 }
 
@@ -297,9 +262,8 @@ impl<T: Scalar> Plain<'_, T> {
     /// for. Indices are the topological order.
     pub(crate) fn run(&mut self, root: Id, cotangent: Id) {
         let tape = self.tape;
-        self.begin(cotangent);
-        self.give(root, view::same(Id::temporary(0)));
-        self.end();
+        let cotangent = self.sweep.pool.constant(tape.value(cotangent));
+        self.pass(root, &tape.entry(root), cotangent);
         let mut index = root.index() + 1;
         while self.sweep.pending > 0 {
             index -= 1;
@@ -310,36 +274,22 @@ impl<T: Scalar> Plain<'_, T> {
             self.sweep.pending -= 1;
             let y = Id::entry(index);
             let entry = tape.entry(y);
-            self.sweep.temporaries.push(adjoint);
+            let g = self.push(adjoint);
             if entry.retained {
-                self.deposit(y, adjoint);
+                self.deposit(y, g);
             }
-            entry.op.rule(self, y, Id::temporary(0));
-            self.end();
-        }
-    }
-
-    /// Starts a rule whose cotangent is the value of an entry.
-    fn begin(&mut self, cotangent: Id) {
-        let entry = self.tape.entry(cotangent);
-        let layout = NonNull::from(self.tape.layout(&entry)).cast();
-        let buffers = [Buffer::NONE; 2];
-        self.sweep.temporaries.push(Temporary { data: entry.data.cast_mut(), layout, buffers });
-    }
-
-    /// Gives the temporaries of a rule back, the last one first.
-    #[inline]
-    fn end(&mut self) {
-        while let Some(t) = self.sweep.temporaries.pop() {
-            self.sweep.pool.drop(t);
+            entry.op.rule(self, y, g);
+            // The last temporary goes first.
+            while let Some(t) = self.sweep.temporaries.pop() {
+                self.sweep.pool.release(t);
+            }
         }
     }
 
     /// Copies the adjoint of an intermediate into the gradients.
-    fn deposit(&mut self, y: Id, adjoint: Temporary<T>) {
-        // SAFETY: the layout of an adjoint which is alive.
-        let from = Value { data: adjoint.data.cast_const(), layout: unsafe { adjoint.layout.as_ref() } };
-        let (data, add) = self.grads.leaf(y, from.layout.len);
+    fn deposit(&mut self, y: Id, adjoint: Id) {
+        let (data, add) = self.grads.leaf(y, self.value(adjoint).layout.len);
+        let from = self.value(adjoint);
         let out = Out { data, dims: from.layout.dims, len: from.layout.len, add };
         // SAFETY: the gradient of an entry of this shape.
         unsafe { copy(self.tape.machine.isa, from, out) }
@@ -414,15 +364,7 @@ impl<'t, T: Scalar> Tensor<'t, T> {
         assert!(self.requires_grad(), "backward: nothing this tensor depends on requires a gradient");
         let tape = self.tape();
         let mut sweep = tape.sweep.take().unwrap_or_default();
-        sweep.pool.reset();
-        sweep.stamp += 1;
-        sweep.pending = 0;
-        let len = self.index() + 1;
-        if sweep.adjoints.len() < len {
-            let none =
-                Temporary { data: std::ptr::null_mut(), layout: NonNull::dangling(), buffers: [Buffer::NONE; 2] };
-            sweep.adjoints.resize(len, (0, none));
-        }
+        sweep.begin(self.index() + 1);
         grads.begin(tape.id(), tape.epoch());
         let mut plain = Plain { tape, sweep, grads };
         T::sweep(&mut plain, self.id(), cotangent.id());

@@ -4,10 +4,11 @@ use std::fmt;
 
 use smallvec::SmallVec;
 
+use crate::entries::Entry;
 use crate::ops::leaf::Leaf;
 use crate::ops::{Id, Op};
 use crate::scalar::Scalar;
-use crate::tape::{Entry, Tape};
+use crate::tape::Tape;
 use crate::tensor::Tensor;
 
 /// What [`Tape::dump`] and [`Tensor::graph`] give: a list of entries, written

@@ -153,6 +153,7 @@ mod array;
 mod backward;
 mod create;
 mod display;
+mod entries;
 mod error;
 mod gradients;
 mod graph;

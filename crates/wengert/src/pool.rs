@@ -1,38 +1,50 @@
-//! Buffers for adjoints: handed out, shared, and taken back last-in-first-out.
+//! The tensors of a sweep: memory handed out, shared, and taken back
+//! last-in-first-out.
 
 use std::ptr::NonNull;
 
 use crate::arena::Arena;
+use crate::kernels::Value;
 use crate::scalar::Scalar;
 use crate::shape::{Dims, Layout, Strides, contiguous_strides, is_contiguous};
 
-/// A buffer of a [`Pool`], by index.
+/// A tensor of a [`Pool`] (an adjoint or a temporary), by index.
+///
+/// Four bytes which are cheap to hand on: the tensor itself stays where it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Buffer(u32);
+pub(crate) struct Held(u32);
 
-impl Buffer {
-    /// No buffer: the memory belongs to somebody else.
-    pub(crate) const NONE: Buffer = Buffer(u32::MAX);
+impl Held {
+    pub(crate) const NONE: Held = Held(u32::MAX);
 }
 
 #[derive(Clone, Copy)]
 struct Slot {
     data: NonNull<u8>,
-    class: u8,
-    /// How many adjoints use it; 0 when it is free.
+    layout: NonNull<Layout<'static>>,
+    /// How many use it; 0 when it is free.
     users: u32,
-    /// The next free buffer of its class.
-    next: Buffer,
+    /// The size class of its memory, or [`BORROWED`].
+    class: u8,
+    /// The next free slot of its class.
+    next: Held,
+    /// Whose memory it shows, if not its own.
+    owner: Held,
+    /// Whose memory its layout lies in, if it is the pool's.
+    layout_owner: Held,
 }
 
-/// Reference-counted buffers, kept in free lists by size class.
+/// The class of a slot without memory of its own.
+const BORROWED: u8 = 0;
+
+/// Reference-counted tensors, kept in free lists by size class.
 ///
-/// The buffer given back last is given out first, so a sweep works in memory
+/// The memory given back last is given out first, so a sweep works in memory
 /// which is still in cache, and the peak of what is alive is all it takes.
 pub(crate) struct Pool {
     arena: Arena,
     slots: Vec<Slot>,
-    free: [Buffer; CLASSES],
+    free: [Held; CLASSES],
 }
 
 const CLASSES: usize = 256;
@@ -52,69 +64,105 @@ fn class(bytes: usize) -> (u8, usize) {
 
 impl Default for Pool {
     fn default() -> Self {
-        Pool { arena: Arena::default(), slots: Vec::new(), free: [Buffer::NONE; CLASSES] }
+        Pool { arena: Arena::default(), slots: Vec::new(), free: [Held::NONE; CLASSES] }
     }
 }
 
 impl Pool {
-    /// Takes every buffer back, with the arena's memory.
+    /// Takes everything back, with the arena's memory.
     pub(crate) fn reset(&mut self) {
         self.arena.reset();
         self.slots.clear();
-        self.free = [Buffer::NONE; CLASSES];
+        self.free = [Held::NONE; CLASSES];
     }
 
-    /// A buffer with one user.
-    #[inline]
-    pub(crate) fn alloc(&mut self, bytes: usize) -> (Buffer, NonNull<u8>) {
-        let (class, size) = class(bytes);
+    pub(crate) fn reserved_bytes(&self) -> usize {
+        self.arena.reserved_bytes()
+    }
+
+    /// A slot of a class: one which was freed, or a new one with this memory.
+    #[inline(always)]
+    fn slot(&mut self, class: u8, memory: impl FnOnce(&Arena) -> NonNull<u8>) -> (Held, &mut Slot) {
         let free = self.free[class as usize];
-        if free != Buffer::NONE {
-            let slot = &mut self.slots[free.0 as usize];
-            self.free[class as usize] = slot.next;
-            slot.users = 1;
-            return (free, slot.data);
-        }
-        let data = self.arena.alloc_lines(size);
-        let buffer = Buffer(self.slots.len() as u32);
-        self.slots.push(Slot { data, class, users: 1, next: Buffer::NONE });
-        (buffer, data)
+        let held = if free != Held::NONE {
+            self.free[class as usize] = self.slots[free.0 as usize].next;
+            free
+        } else {
+            self.slots.push(Slot {
+                data: memory(&self.arena),
+                layout: NonNull::from(&Layout::SCALAR),
+                users: 0,
+                class,
+                next: Held::NONE,
+                owner: Held::NONE,
+                layout_owner: Held::NONE,
+            });
+            Held(self.slots.len() as u32 - 1)
+        };
+        let slot = &mut self.slots[held.0 as usize];
+        slot.users = 1;
+        (held, slot)
     }
 
-    /// One more user.
+    /// Memory with one user.
+    #[inline(always)]
+    fn alloc(&mut self, bytes: usize) -> (Held, &mut Slot) {
+        let (class, size) = class(bytes);
+        self.slot(class, |arena| arena.alloc_lines(size))
+    }
+
+    /// Room for a tensor laid out like `layout`, which is contiguous and lies
+    /// in memory of `layout_owner`, or outlives the sweep.
     #[inline]
-    pub(crate) fn retain(&mut self, buffer: Buffer) {
-        if buffer != Buffer::NONE {
-            self.slots[buffer.0 as usize].users += 1;
-        }
+    pub(crate) fn like<T: Scalar>(&mut self, layout: &Layout<'_>, layout_owner: Held) -> Held {
+        debug_assert!(layout.contiguous);
+        self.retain(layout_owner);
+        let (held, slot) = self.alloc(layout.len * size_of::<T>());
+        slot.layout = NonNull::from(layout).cast();
+        slot.layout_owner = layout_owner;
+        held
     }
 
-    /// One user less; the last one frees it.
-    #[inline]
-    pub(crate) fn release(&mut self, buffer: Buffer) {
-        if buffer == Buffer::NONE {
-            return;
-        }
-        let slot = &mut self.slots[buffer.0 as usize];
-        slot.users -= 1;
-        if slot.users == 0 {
-            slot.next = self.free[slot.class as usize];
-            self.free[slot.class as usize] = buffer;
-        }
+    /// Room for a tensor of this shape.
+    pub(crate) fn fresh<T: Scalar>(&mut self, dims: &Dims) -> Held {
+        let (layout_owner, layout) = self.layout(dims, &contiguous_strides(dims));
+        let (held, slot) = self.alloc(dims.iter().product::<usize>() * size_of::<T>());
+        (slot.layout, slot.layout_owner) = (layout, layout_owner);
+        held
     }
 
-    /// Whether there is one user alone, who may therefore write.
-    pub(crate) fn is_exclusive(&self, buffer: Buffer) -> bool {
-        buffer != Buffer::NONE && self.slots[buffer.0 as usize].users == 1
+    /// A view of memory of `owner`, or of memory which outlives the sweep.
+    pub(crate) fn view<T: Scalar>(&mut self, data: *const T, owner: Held, dims: &Dims, strides: &Strides) -> Held {
+        self.retain(owner);
+        let (layout_owner, layout) = self.layout(dims, strides);
+        self.borrowed(data, owner, layout, layout_owner)
     }
 
-    /// A layout in a buffer of its own.
-    pub(crate) fn layout(&mut self, dims: &[usize], strides: &[isize]) -> (Buffer, NonNull<Layout<'static>>) {
+    /// A tensor whose memory and layout outlive the sweep.
+    pub(crate) fn constant<T: Scalar>(&mut self, value: Value<'_, T>) -> Held {
+        self.borrowed(value.data, Held::NONE, NonNull::from(value.layout).cast(), Held::NONE)
+    }
+
+    fn borrowed<T: Scalar>(
+        &mut self,
+        data: *const T,
+        owner: Held,
+        layout: NonNull<Layout<'static>>,
+        layout_owner: Held,
+    ) -> Held {
+        let (held, slot) = self.slot(BORROWED, |_| NonNull::dangling());
+        slot.data = NonNull::new(data.cast_mut()).expect("the address of a tensor").cast();
+        (slot.layout, slot.owner, slot.layout_owner) = (layout, owner, layout_owner);
+        held
+    }
+
+    /// A layout in memory of its own.
+    fn layout(&mut self, dims: &[usize], strides: &[isize]) -> (Held, NonNull<Layout<'static>>) {
         let rank = dims.len();
-        let (buffer, data) = self.alloc(size_of::<Layout<'_>>() + 2 * rank * size_of::<usize>());
-        let header = data.cast::<Layout<'static>>();
-        // SAFETY: the buffer has room for the header and both lists behind it,
-        // which are aligned like it; nobody else uses the buffer.
+        let (held, slot) = self.alloc(size_of::<Layout<'_>>() + 2 * rank * size_of::<usize>());
+        let header = slot.data.cast::<Layout<'static>>();
+        // SAFETY: the memory has room for the header and both lists behind it,
+        // which are aligned like it; nobody else uses it.
         unsafe {
             let to = header.as_ptr().add(1).cast::<usize>();
             to.copy_from_nonoverlapping(dims.as_ptr(), rank);
@@ -126,61 +174,68 @@ impl Pool {
                 contiguous: is_contiguous(dims, strides),
             });
         }
-        (buffer, header)
+        (held, header)
     }
 
-    pub(crate) fn reserved_bytes(&self) -> usize {
-        self.arena.reserved_bytes()
+    /// One more user.
+    #[inline(always)]
+    pub(crate) fn retain(&mut self, held: Held) {
+        if held != Held::NONE {
+            self.slots[held.0 as usize].users += 1;
+        }
     }
-}
 
-/// A tensor of a sweep: an adjoint or a temporary.
-#[derive(Clone, Copy)]
-pub(crate) struct Temporary<T> {
-    pub(crate) data: *mut T,
-    pub(crate) layout: NonNull<Layout<'static>>,
-    /// Who owns the elements, and the layout.
-    pub(crate) buffers: [Buffer; 2],
-}
-
-impl Pool {
-    /// Room for a tensor laid out like `layout`, which is contiguous and
-    /// outlives the result.
+    /// One user less; the last one frees it, and what it holds in turn.
     #[inline]
-    pub(crate) fn like<T: Scalar>(&mut self, layout: &Layout<'_>) -> Temporary<T> {
-        debug_assert!(layout.contiguous);
-        let (buffer, data) = self.alloc(layout.len * size_of::<T>());
-        Temporary { data: data.as_ptr().cast(), layout: NonNull::from(layout).cast(), buffers: [buffer, Buffer::NONE] }
+    pub(crate) fn release(&mut self, held: Held) {
+        if held == Held::NONE {
+            return;
+        }
+        let slot = &mut self.slots[held.0 as usize];
+        slot.users -= 1;
+        if slot.users > 0 {
+            return;
+        }
+        let class = slot.class as usize;
+        slot.next = self.free[class];
+        self.free[class] = held;
+        if slot.owner != Held::NONE || slot.layout_owner != Held::NONE {
+            let held = [slot.layout_owner, slot.owner];
+            (slot.owner, slot.layout_owner) = (Held::NONE, Held::NONE);
+            // One step deep in practice: views of views own the first memory.
+            held.into_iter().for_each(|h| self.release(h));
+        }
     }
 
-    /// Room for a tensor of this shape.
-    pub(crate) fn fresh<T: Scalar>(&mut self, dims: &Dims) -> Temporary<T> {
-        let (layout_buffer, layout) = self.layout(dims, &contiguous_strides(dims));
-        let len: usize = dims.iter().product();
-        let (buffer, data) = self.alloc(len * size_of::<T>());
-        Temporary { data: data.as_ptr().cast(), layout, buffers: [buffer, layout_buffer] }
+    /// The tensor, to read.
+    ///
+    /// # Safety
+    /// It is held, for as long as the result is used.
+    #[inline(always)]
+    pub(crate) unsafe fn value<'a, T>(&self, held: Held) -> Value<'a, T> {
+        let slot = &self.slots[held.0 as usize];
+        // SAFETY: the layout lives as long as the tensor does: in a tape's
+        // arena, or in memory which the tensor holds.
+        Value { data: slot.data.as_ptr().cast(), layout: unsafe { slot.layout.as_ref() } }
     }
 
-    /// A view of memory whose owner is `owner`.
-    pub(crate) fn view<T: Scalar>(
-        &mut self,
-        data: *mut T,
-        owner: Buffer,
-        dims: &Dims,
-        strides: &Strides,
-    ) -> Temporary<T> {
-        self.retain(owner);
-        let (layout_buffer, layout) = self.layout(dims, strides);
-        Temporary { data, layout, buffers: [owner, layout_buffer] }
+    /// The memory to write, if it is the tensor's own and has no other user.
+    #[inline(always)]
+    pub(crate) fn exclusive<T>(&self, held: Held) -> Option<*mut T> {
+        let slot = &self.slots[held.0 as usize];
+        (slot.users == 1 && slot.class != BORROWED).then_some(slot.data.as_ptr().cast())
     }
 
-    pub(crate) fn share<T: Scalar>(&mut self, t: Temporary<T>) -> Temporary<T> {
-        t.buffers.into_iter().for_each(|b| self.retain(b));
-        t
+    /// Whose memory a view of this tensor shows.
+    pub(crate) fn owner(&self, held: Held) -> Held {
+        let slot = &self.slots[held.0 as usize];
+        if slot.class == BORROWED { slot.owner } else { held }
     }
 
-    pub(crate) fn drop<T: Scalar>(&mut self, t: Temporary<T>) {
-        t.buffers.into_iter().for_each(|b| self.release(b));
+    /// Whose memory its layout lies in.
+    #[inline(always)]
+    pub(crate) fn layout_owner(&self, held: Held) -> Held {
+        self.slots[held.0 as usize].layout_owner
     }
 }
 
@@ -203,14 +258,26 @@ mod tests {
     #[test]
     fn last_in_first_out_and_shared() {
         let mut pool = Pool::default();
-        let (a, pa) = pool.alloc(100);
-        let (b, _) = pool.alloc(100);
+        let (a, b) = (pool.fresh::<f32>(&Dims::from_slice(&[25])), pool.fresh::<f32>(&Dims::from_slice(&[25])));
+        // SAFETY: held.
+        let (at, shape) = unsafe { (pool.value::<f32>(a).data, pool.value::<f32>(a).layout) };
+        assert_eq!(shape.dims, [25]);
         pool.retain(b);
+        assert!(pool.exclusive::<f32>(b).is_none());
         pool.release(b);
+        assert!(pool.exclusive::<f32>(b).is_some());
+        let layout = Layout { dims: &[32], strides: &[1], len: 32, contiguous: true };
         pool.release(a);
-        assert_eq!(pool.alloc(128), (a, pa));
-        assert!(pool.is_exclusive(b));
+        let c = pool.like::<f32>(&layout, Held::NONE);
+        assert_eq!(pool.exclusive::<f32>(c).unwrap().cast_const(), at);
+        // A view holds what it shows.
+        // SAFETY: held.
+        let data = unsafe { pool.value::<f32>(b).data };
+        let view = pool.view(data, pool.owner(b), &Dims::from_slice(&[5, 5]), &Strides::from_slice(&[1, 5]));
         pool.release(b);
-        assert_eq!(pool.alloc(70).0, b);
+        assert!(pool.exclusive::<f32>(view).is_none());
+        assert_ne!(pool.fresh::<f32>(&Dims::from_slice(&[25])), b);
+        pool.release(view);
+        assert_eq!(pool.like::<f32>(&layout, Held::NONE), b);
     }
 }

@@ -30,6 +30,13 @@ impl Layout<'_> {
     pub(crate) fn rank(&self) -> usize {
         self.dims.len()
     }
+
+    /// Whether the shapes are the same: mostly the layouts are.
+    #[inline(always)]
+    pub(crate) fn same_shape(&self, other: &Layout<'_>) -> bool {
+        std::ptr::eq(self.dims, other.dims)
+            || self.rank() == other.rank() && self.len == other.len && self.dims == other.dims
+    }
 }
 
 /// The number of elements of a shape, refusing what no memory could hold.

@@ -7,6 +7,7 @@ use std::ptr::NonNull;
 
 use crate::arena::Arena;
 use crate::backward::Sweep;
+use crate::entries::{Entries, Entry};
 use crate::kernels::gemm::GemmBackend;
 use crate::kernels::{Machine, Out, Value};
 use crate::ops::leaf::Leaf;
@@ -15,33 +16,6 @@ use crate::params::{Parameter, new_identity};
 use crate::recorded::Recording;
 use crate::scalar::Scalar;
 use crate::shape::Layout;
-
-/// One entry of the list: what was done, where its value lies, and which line
-/// of the program did it. Plain data, a cache line at most.
-pub(crate) struct Entry<T> {
-    pub(crate) op: Op,
-    pub(crate) data: *const T,
-    layout: NonNull<Layout<'static>>,
-    pub(crate) location: &'static Location<'static>,
-    /// A gradient flows through this entry to some leaf.
-    pub(crate) tracked: bool,
-    /// Keep the adjoint of this intermediate (`Tensor::retain_grad`).
-    pub(crate) retained: bool,
-    /// The memory is a parameter's, not the arena's: it may be gone while the
-    /// entry is still on the list, so it is read on behalf of a live handle
-    /// alone.
-    pub(crate) external: bool,
-}
-
-const _: () = assert!(size_of::<Entry<f64>>() <= 64);
-
-impl<T> Clone for Entry<T> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-
-impl<T> Copy for Entry<T> {}
 
 /// The leaves which stand for the parameters of one store, by index.
 struct StoreTable {
@@ -54,11 +28,10 @@ struct StoreTable {
     leaves: Vec<(u64, Id)>,
 }
 
-struct List<T> {
-    entries: Vec<Entry<T>>,
+#[derive(Default)]
+struct Tables {
     tables: Vec<StoreTable>,
     stamps: u64,
-    high_water: usize,
 }
 
 /// What a tape holds; see [`Tape::stats`].
@@ -103,11 +76,13 @@ pub struct Tape<T: Scalar = f32> {
     id: u64,
     epoch: u64,
     arena: Arena,
-    list: RefCell<List<T>>,
+    entries: Entries<T>,
+    high_water: usize,
+    tables: RefCell<Tables>,
     recording: Cell<bool>,
     check_finite: Cell<bool>,
     pub(crate) machine: Machine<T>,
-    pub(crate) sweep: Cell<Option<Box<Sweep<T>>>>,
+    pub(crate) sweep: Cell<Option<Box<Sweep>>>,
     pub(crate) marks: Cell<Option<Box<Recording>>>,
     child: Cell<Option<Box<Tape<T>>>>,
 }
@@ -154,12 +129,13 @@ impl<T: Scalar> Tape<T> {
     /// assert!(tape.stats().reserved_bytes >= 1 << 20);
     /// ```
     pub fn with_capacity(entries: usize, bytes: usize) -> Self {
-        let list = List { entries: Vec::with_capacity(entries), tables: Vec::new(), stamps: 0, high_water: 0 };
         Tape {
             id: new_identity(),
             epoch: 0,
             arena: if bytes == 0 { Arena::default() } else { Arena::with_capacity(bytes) },
-            list: RefCell::new(list),
+            entries: Entries::with_capacity(entries),
+            high_water: 0,
+            tables: RefCell::default(),
             recording: Cell::new(true),
             check_finite: Cell::new(false),
             machine: Machine::new(),
@@ -180,9 +156,8 @@ impl<T: Scalar> Tape<T> {
     /// x.item();
     /// ```
     pub fn rewind(&mut self) {
-        let list = self.list.get_mut();
-        list.high_water = list.high_water.max(list.entries.len());
-        list.entries.clear();
+        self.high_water = self.high_water.max(self.entries.len());
+        self.entries.clear();
         self.epoch += 1;
         self.arena.reset();
         // A panic may have passed through a `no_grad`.
@@ -198,13 +173,12 @@ impl<T: Scalar> Tape<T> {
 
     /// Entries and memory, now and at most.
     pub fn stats(&self) -> Stats {
-        let list = self.list.borrow();
         let sweep = self.sweep.take();
         let sweep_bytes = sweep.as_ref().map_or(0, |s| s.reserved_bytes());
         self.sweep.set(sweep);
         Stats {
-            entries: list.entries.len(),
-            high_water_entries: list.high_water.max(list.entries.len()),
+            entries: self.entries.len(),
+            high_water_entries: self.high_water.max(self.entries.len()),
             live_bytes: self.arena.live_bytes(),
             high_water_bytes: self.arena.high_water_bytes(),
             reserved_bytes: self.arena.reserved_bytes(),
@@ -304,12 +278,12 @@ impl<T: Scalar> Tape<T> {
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.list.borrow().entries.len()
+        self.entries.len()
     }
 
     #[inline(always)]
     pub(crate) fn entry(&self, id: Id) -> Entry<T> {
-        self.list.borrow().entries[id.index()]
+        self.entries.get(id)
     }
 
     #[inline(always)]
@@ -320,15 +294,7 @@ impl<T: Scalar> Tape<T> {
     }
 
     pub(crate) fn retain(&self, id: Id) {
-        self.list.borrow_mut().entries[id.index()].retained = true;
-    }
-
-    #[inline(always)]
-    fn append(&self, entry: Entry<T>) -> Id {
-        let mut list = self.list.borrow_mut();
-        let id = Id::entry(list.entries.len());
-        list.entries.push(entry);
-        id
+        self.entries.retain(id);
     }
 
     /// Appends a leaf whose values lie in the arena, or in parameters.
@@ -341,13 +307,13 @@ impl<T: Scalar> Tape<T> {
     ) -> Id {
         let (tracked, external) = (leaf.tracked(), matches!(leaf, Leaf::Param { .. }));
         let (op, layout) = (leaf.into(), erase(layout));
-        self.append(Entry { op, data, layout, location, tracked, retained: false, external })
+        self.entries.push(Entry { op, data, layout, location, tracked, retained: false, external })
     }
 
     /// Appends a leaf with the values of another entry.
     pub(crate) fn alias(&self, id: Id, leaf: Leaf, location: &'static Location<'static>) -> Id {
         let entry = self.entry(id);
-        self.append(Entry { op: leaf.into(), tracked: leaf.tracked(), retained: false, location, ..entry })
+        self.entries.push(Entry { op: leaf.into(), tracked: leaf.tracked(), retained: false, location, ..entry })
     }
 
     /// Runs an op and appends its entry.
@@ -364,8 +330,7 @@ impl<T: Scalar> Tape<T> {
         let recording = self.recording.get();
         let mut tracked = false;
         if recording {
-            let list = self.list.borrow();
-            op.operands(|x| tracked |= list.entries[x.index()].tracked);
+            op.operands(|x| tracked |= self.entry(x).tracked);
         }
         let mut external = false;
         let (data, layout) = match op.infer(self) {
@@ -386,7 +351,7 @@ impl<T: Scalar> Tape<T> {
             self.refuse_non_finite(&op, Value { data, layout }, location);
         }
         let op = if recording { op } else { Leaf::Constant.into() };
-        self.append(Entry { op, data, layout: erase(layout), location, tracked, retained: false, external })
+        self.entries.push(Entry { op, data, layout: erase(layout), location, tracked, retained: false, external })
     }
 
     #[inline(always)]
@@ -403,9 +368,9 @@ impl<T: Scalar> Tape<T> {
     /// and version of the store in one epoch.
     pub(crate) fn parameter(&self, p: &Parameter<T>, location: &'static Location<'static>) -> Id {
         let (table, stamp) = {
-            let mut list = self.list.borrow_mut();
-            let (table, stamp) = list.table(p.store(), p.total(), self.epoch);
-            let leaves = &mut list.tables[table].leaves;
+            let mut tables = self.tables.borrow_mut();
+            let (table, stamp) = tables.table(p.store(), p.total(), self.epoch);
+            let leaves = &mut tables.tables[table].leaves;
             let index = p.index() as usize;
             if leaves.len() <= index {
                 leaves.resize(index + 1, (0, Id::entry(0)));
@@ -418,14 +383,14 @@ impl<T: Scalar> Tape<T> {
         let table16 = u16::try_from(table).expect("fewer than 65,536 stores of parameters in one turn");
         let leaf = Leaf::Param { table: table16, index: p.index(), offset: p.range().start, frozen: p.is_frozen() };
         let id = self.leaf(leaf, p.data(), self.arena.contiguous(p.shape()), location);
-        self.list.borrow_mut().tables[table].leaves[p.index() as usize] = (stamp, id);
+        self.tables.borrow_mut().tables[table].leaves[p.index() as usize] = (stamp, id);
         id
     }
 
     /// Identity and number of elements of the store of a [`Leaf::Param`].
     #[inline]
     pub(crate) fn store_of(&self, table: u16) -> (u64, usize) {
-        let table = &self.list.borrow().tables[table as usize];
+        let table = &self.tables.borrow().tables[table as usize];
         (table.store.0, table.total)
     }
 
@@ -507,7 +472,7 @@ impl<T: Scalar> Values<T> for Tape<T> {
     }
 }
 
-impl<T> List<T> {
+impl Tables {
     /// The table of a store at one version, and its stamp.
     fn table(&mut self, store: (u64, u64), total: usize, epoch: u64) -> (usize, u64) {
         let at = self.tables.iter().position(|t| t.store.0 == store.0);

@@ -45,6 +45,5 @@ fn one_operand_twice() {
     let x = tape.tensor([1.0, 2.0]).require_grad();
     let y = x.exp();
     let grads = (y + y).sum().backward();
-    let e = 1f64.exp();
-    assert_eq!(grads.get(x).unwrap().as_slice(), &[2.0 * e, 2.0 * (2f64).exp()]);
+    assert_eq!(grads.get(x).unwrap().as_slice(), (y * 2.0).as_slice());
 }
