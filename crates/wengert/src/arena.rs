@@ -6,7 +6,7 @@ use std::ptr::NonNull;
 
 use bumpalo::Bump;
 
-use crate::shape::{Layout, Strides, contiguous_strides, element_count, is_contiguous};
+use crate::shape::{Layout, contiguous_strides, element_count, is_contiguous};
 
 /// Buffers from this many bytes on start on a cache line of their own; smaller
 /// ones are packed at their natural alignment.
@@ -77,8 +77,7 @@ impl Arena {
             return &Layout::SCALAR;
         }
         let len = element_count(dims);
-        let strides: Strides = contiguous_strides(dims);
-        self.store(Layout { dims: self.copy(dims), strides: self.copy(&strides), len, contiguous: true })
+        self.layout(dims, &contiguous_strides(dims), len, true)
     }
 
     /// The layout of a view.
@@ -86,9 +85,13 @@ impl Arena {
         if dims.is_empty() {
             return &Layout::SCALAR;
         }
-        let contiguous = is_contiguous(dims, strides);
-        let len = dims.iter().product();
-        self.store(Layout { dims: self.copy(dims), strides: self.copy(strides), len, contiguous })
+        self.layout(dims, strides, dims.iter().product(), is_contiguous(dims, strides))
+    }
+
+    #[inline]
+    fn layout(&self, dims: &[usize], strides: &[isize], len: usize, contiguous: bool) -> &Layout<'_> {
+        let (dims, strides) = (self.copy(dims), self.copy(strides));
+        self.store(Layout { dims, strides, len, contiguous })
     }
 
     /// Takes everything back. Capacity is kept, in one chunk.

@@ -53,9 +53,16 @@ pub(crate) fn element_count(dims: &[usize]) -> usize {
     }
 }
 
+#[inline]
+fn zeros(rank: usize) -> Strides {
+    // From an array this is a few stores; `from_elem` pushes one by one.
+    if rank <= 8 { Strides::from_buf_and_len([0; 8], rank) } else { Strides::from_elem(0, rank) }
+}
+
 /// Row-major strides.
+#[inline]
 pub(crate) fn contiguous_strides(dims: &[usize]) -> Strides {
-    let mut strides: Strides = SmallVec::from_elem(0, dims.len());
+    let mut strides = zeros(dims.len());
     let mut step = 1isize;
     for (stride, &dim) in strides.iter_mut().zip(dims).rev() {
         *stride = step;
@@ -111,7 +118,7 @@ pub(crate) fn try_broadcast(a: &[usize], b: &[usize]) -> Option<Dims> {
 /// The caller has made sure that it broadcasts to `to`.
 pub(crate) fn broadcast_strides(dims: &[usize], strides: &[isize], to: &[usize]) -> Strides {
     let lead = to.len() - dims.len();
-    let mut out: Strides = SmallVec::from_elem(0, to.len());
+    let mut out = zeros(to.len());
     for i in 0..dims.len() {
         if dims[i] == to[lead + i] {
             out[lead + i] = strides[i];

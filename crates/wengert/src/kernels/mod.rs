@@ -55,6 +55,9 @@ impl<T: Copy> Machine<T> {
 
     /// Lends `len` elements of scratch memory, kept for the next call.
     pub(crate) fn with_scratch(&self, len: usize, f: impl FnOnce(&mut [MaybeUninit<T>])) {
+        if len == 0 {
+            return f(&mut []);
+        }
         let mut scratch = self.scratch.take();
         if scratch.len() < len {
             scratch.resize(len, MaybeUninit::uninit());

@@ -1,6 +1,8 @@
 //! Matrix products.
 
-use super::{Emit, Id, Inferred, Op, Values, view};
+use std::mem::MaybeUninit;
+
+use super::{Emit, Id, Inferred, Op, Values};
 use crate::kernels::gemm::{self, Mat};
 use crate::kernels::nest::Nest;
 use crate::kernels::{Machine, Out};
@@ -8,18 +10,55 @@ use crate::scalar::Scalar;
 use crate::shape::{Dims, broadcast_strides, contiguous_strides, try_broadcast};
 use crate::tensor::{Operand, Tensor};
 
-/// `a @ b`: matrices along the last two axes, the axes before them broadcast.
+/// `a @ b`: matrices along the last two axes, each read transposed if so
+/// marked; the axes before them broadcast.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Matmul {
-    a: Id,
-    b: Id,
+    a: Side,
+    b: Side,
 }
 
-fn matmul(a: Id, b: Id) -> Op {
+/// A matrix operand, and whether it is read transposed.
+#[derive(Clone, Copy, Debug)]
+struct Side {
+    x: Id,
+    transposed: bool,
+}
+
+impl Side {
+    fn plain(x: Id) -> Self {
+        Side { x, transposed: false }
+    }
+
+    fn t(self) -> Self {
+        Side { transposed: !self.transposed, ..self }
+    }
+
+    /// (batch axes, rows, columns)
+    #[inline(always)]
+    fn dims<'a, T: Scalar>(self, v: &'a impl Values<T>) -> (&'a [usize], usize, usize) {
+        let (batch, rows, columns) = split(v.value(self.x).layout.dims);
+        if self.transposed { (batch, columns, rows) } else { (batch, rows, columns) }
+    }
+
+    /// The strides of rows and columns.
+    #[inline(always)]
+    fn steps(self, strides: &[isize]) -> (isize, isize) {
+        let (row, column) = (strides[strides.len() - 2], strides[strides.len() - 1]);
+        if self.transposed { (column, row) } else { (row, column) }
+    }
+}
+
+fn op(a: Side, b: Side) -> Op {
     Op::Matmul(Matmul { a, b })
 }
 
+fn matmul(a: Id, b: Id) -> Op {
+    op(Side::plain(a), Side::plain(b))
+}
+
 /// (batch axes, rows, columns)
+#[inline(always)]
 fn split(dims: &[usize]) -> (&[usize], usize, usize) {
     let (batch, matrix) = dims.split_at(dims.len() - 2);
     (batch, matrix[0], matrix[1])
@@ -31,15 +70,22 @@ impl Matmul {
     }
 
     pub(crate) fn operands(&self) -> [Id; 2] {
-        [self.a, self.b]
+        [self.a.x, self.b.x]
     }
 
     #[track_caller]
     pub(crate) fn infer<'a, T: Scalar>(&self, v: &'a impl Values<T>) -> Inferred<'a> {
-        let (a, b) = (v.value(self.a).layout.dims, v.value(self.b).layout.dims);
-        let ((batch_a, m, k), (batch_b, k_b, n)) = (split(a), split(b));
-        assert!(k == k_b, "matmul: inner dimensions differ: {a:?} x {b:?}");
+        let ((batch_a, m, k), (batch_b, k_b, n)) = (self.a.dims(v), self.b.dims(v));
+        let shapes = || (v.value(self.a.x).layout.dims, v.value(self.b.x).layout.dims);
+        if k != k_b {
+            let (a, b) = shapes();
+            panic!("matmul: inner dimensions differ: {a:?} x {b:?}");
+        }
+        if batch_a.is_empty() && batch_b.is_empty() {
+            return Inferred::Fresh(Dims::from_buf_and_len([m, n, 0, 0, 0, 0, 0, 0], 2));
+        }
         let Some(mut dims) = try_broadcast(batch_a, batch_b) else {
+            let (a, b) = shapes();
             panic!("matmul: batches do not broadcast: {a:?} x {b:?}");
         };
         dims.extend([m, n]);
@@ -47,51 +93,48 @@ impl Matmul {
     }
 
     pub(crate) unsafe fn run<T: Scalar>(&self, v: &impl Values<T>, out: Out<'_, T>, machine: &Machine<T>) {
-        let (a, b) = (v.value(self.a), v.value(self.b));
+        let (a, b) = (v.value(self.a.x), v.value(self.b.x));
         let (batch, m, n) = split(out.dims);
-        let (batch_a, _, k) = split(a.layout.dims);
-        let (batch_b, ..) = split(b.layout.dims);
+        let (batch_a, _, k) = self.a.dims(v);
+        let (batch_b, ..) = self.b.dims(v);
         let (strides_a, strides_b) = (a.layout.strides, b.layout.strides);
+        let (step_a, step_b) = (self.a.steps(strides_a), self.b.steps(strides_b));
+        let backend = machine.gemm.get();
+        let scratch = gemm::scratch_len::<T>(backend, machine.isa, m, n, k, step_a, step_b);
+        let product = |at_a: isize, at_b: isize, at_out: isize, scratch: &mut [MaybeUninit<T>]| {
+            // SAFETY: the offsets are those of the first elements of matrices
+            // whose rows and columns the strides reach.
+            unsafe {
+                let a = Mat { data: a.data.offset(at_a), rs: step_a.0, cs: step_a.1 };
+                let b = Mat { data: b.data.offset(at_b), rs: step_b.0, cs: step_b.1 };
+                let c = out.data.offset(at_out);
+                gemm::gemm(backend, machine.isa, m, n, k, a, b, c, n as isize, out.add, scratch);
+            }
+        };
+        if batch.is_empty() {
+            return machine.with_scratch(scratch, |scratch| product(0, 0, 0, scratch));
+        }
         let over_a = broadcast_strides(batch_a, &strides_a[..batch_a.len()], batch);
         let over_b = broadcast_strides(batch_b, &strides_b[..batch_b.len()], batch);
         let mut over_out = contiguous_strides(batch);
         over_out.iter_mut().for_each(|s| *s *= (m * n) as isize);
-        let matrix = |strides: &[isize]| (strides[strides.len() - 2], strides[strides.len() - 1]);
-        let (step_a, step_b) = (matrix(strides_a), matrix(strides_b));
-        let backend = machine.gemm.get();
-        let scratch = gemm::scratch_len::<T>(backend, machine.isa, m, n, k, step_a, step_b);
         let nest = Nest::new(batch, [&over_a, &over_b, &over_out]);
         let (count, [next_a, next_b, next_out]) = nest.inner();
         machine.with_scratch(scratch, |scratch| {
             nest.for_each(|[at_a, at_b, at_out]| {
                 for i in 0..count as isize {
-                    // SAFETY: the nest visits the first elements of the
-                    // matrices, whose rows and columns the strides reach.
-                    unsafe {
-                        let a = Mat { data: a.data.offset(at_a + i * next_a), rs: step_a.0, cs: step_a.1 };
-                        let b = Mat { data: b.data.offset(at_b + i * next_b), rs: step_b.0, cs: step_b.1 };
-                        let c = out.data.offset(at_out + i * next_out);
-                        gemm::gemm(backend, machine.isa, m, n, k, a, b, c, n as isize, out.add, scratch);
-                    }
+                    product(at_a + i * next_a, at_b + i * next_b, at_out + i * next_out, scratch);
                 }
             });
         });
     }
 
+    /// To the left operand `g B^T`, or its transpose `B g^T`; to the right one
+    /// `A^T g`, or `g^T A`.
     pub(crate) fn rule<E: Emit>(self, e: &mut E, _: Id, g: Id) {
-        let Matmul { a, b } = self;
-        let rank = |e: &E, x| {
-            // SAFETY: the shape of an operand of an op under differentiation.
-            unsafe { e.dims(x).get().len() }
-        };
-        if e.wants(a) {
-            let b_t = e.op(view::matrix_transpose(b, rank(e, b)));
-            e.give(a, matmul(g, b_t));
-        }
-        if e.wants(b) {
-            let a_t = e.op(view::matrix_transpose(a, rank(e, a)));
-            e.give(b, matmul(a_t, g));
-        }
+        let (a, b, g) = (self.a, self.b, Side::plain(g));
+        e.give(a.x, if a.transposed { op(b, g.t()) } else { op(g, b.t()) });
+        e.give(b.x, if b.transposed { op(g.t(), a) } else { op(a.t(), g) });
     }
 }
 
