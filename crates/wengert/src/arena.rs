@@ -64,6 +64,16 @@ impl Arena {
         }
     }
 
+    /// `n` values made by a function.
+    pub(crate) fn from_fn<T: Copy>(&self, n: usize, mut f: impl FnMut(usize) -> T) -> &[T] {
+        let to = self.alloc::<T>(n);
+        // SAFETY: fresh memory for `n` elements, all of which are written.
+        unsafe {
+            (0..n).for_each(|i| to.add(i).write(f(i)));
+            std::slice::from_raw_parts(to.as_ptr(), n)
+        }
+    }
+
     /// A copy of one value.
     #[inline]
     pub(crate) fn store<T: Copy>(&self, value: T) -> &T {

@@ -33,7 +33,7 @@ impl<T: Scalar> Tape<T> {
     }
 
     #[track_caller]
-    fn fill(&self, shape: impl AsRef<[usize]>, mut f: impl FnMut(usize) -> T) -> Tensor<'_, T> {
+    pub(crate) fn fill(&self, shape: impl AsRef<[usize]>, mut f: impl FnMut(usize) -> T) -> Tensor<'_, T> {
         self.create(shape.as_ref(), |to| {
             to.enumerate().for_each(|(i, x)| {
                 x.write(f(i));

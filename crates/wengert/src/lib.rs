@@ -173,6 +173,8 @@ pub use backward::Cotangent;
 pub use error::Error;
 pub use gradients::{Gradients, Key};
 pub use kernels::gemm::GemmBackend;
+pub use ops::arrange::Padding;
+pub use ops::statistics::Indices;
 pub use params::{Param, Parameter, Params};
 pub use scalar::Scalar;
 pub use shape::{Axes, MAX_RANK};

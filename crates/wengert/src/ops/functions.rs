@@ -217,6 +217,16 @@ functions! {
         from y |g, y, _p| g * (c::<T>(-0.5) * y * y * y);
         curvature |e, y, _p| Tensors(scaled(e, apply(Square, y), -1.5));
     }
+    // The root under norms and deviations, whose slope at 0 counts as 0.
+    Root "root" {
+        |x, _p| x.sqrt();
+        from y |g, y, _p| if y == T::ZERO { T::ZERO } else { g / (y + y) };
+        curvature |e, y, _p| {
+            let square = e.op(apply(Square, y));
+            let curve = e.op(with(ScalarDiv, square, -0.5));
+            Tensors(e.op(binary::op(binary::Function::Keep, curve, y)))
+        };
+    }
     Square "square" { |x, _p| x * x; from x |g, x, _p| g * (x + x); curvature |_e, _x, _p| Constant(2.0); }
     Recip "recip" {
         |x, _p| T::ONE / x;

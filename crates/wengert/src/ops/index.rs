@@ -298,8 +298,12 @@ impl<'t, T: Scalar> Tensor<'t, T> {
         assert!(fits, "gather: an index of shape {dims:?} does not fit {from:?} along axis {at}");
         let count = shape::element_count(dims);
         assert!(count == index.len(), "gather: shape {dims:?} holds {count} indices, got {}", index.len());
-        let at = self.positions("gather", axis, index, dims, true);
-        self.record(Op::Take(Take { x: self.id(), at }))
+        let mut x = self;
+        for axis in (0..dims.len()).filter(|&i| i != at && dims[i] < from[i]) {
+            x = x.narrow(axis as isize, 0, dims[axis]);
+        }
+        let at = x.positions("gather", axis, index, dims, true);
+        x.record(Op::Take(Take { x: x.id(), at }))
     }
 
     /// `self` with the slices of `source` added at some positions along an
@@ -324,5 +328,39 @@ impl<'t, T: Scalar> Tensor<'t, T> {
         assert!(got == dims, "index_add: the source has shape {got:?}, the slices {dims:?}");
         let at = self.positions("index_add", axis, index, dims, false);
         self + source.record(Op::Untake(Untake { g: source.id(), at }))
+    }
+
+    /// `self` with every element of `source` added at one position along an
+    /// axis: `y[index[i, j], j] += source[i, j]` for axis 0. Positions may
+    /// repeat.
+    ///
+    /// ```
+    /// # let tape = wengert::Tape::new();
+    /// let x = tape.zeros([3]).scatter_add(0, &[2, 0, 2], tape.tensor([1.0, 5.0, 7.0]));
+    /// assert_eq!(x.to_vec(), [5.0, 0.0, 8.0]);
+    /// ```
+    ///
+    /// # Panics
+    /// If there is not one index for each element of `source`, if `source` has
+    /// another rank or is longer than `self` along another axis, or a position
+    /// or the axis is out of range.
+    #[track_caller]
+    pub fn scatter_add(self, axis: isize, index: &[usize], source: Self) -> Self {
+        let source = Operand::tensor(source, self.tape());
+        let at = shape::axis("scatter_add", axis, self.rank());
+        let (dims, to) = (source.shape(), self.shape());
+        let fits = dims.len() == to.len() && (0..dims.len()).all(|i| i == at || dims[i] <= to[i]);
+        assert!(fits, "scatter_add: a source of shape {dims:?} does not fit {to:?} along axis {at}");
+        assert!(source.len() == index.len(), "scatter_add: a source of {dims:?}, but {} indices", index.len());
+        let at = self.positions("scatter_add", axis, index, dims, true);
+        // Where the source is shorter along another axis, so is what it is added to.
+        let sum = source.record(Op::Untake(Untake { g: source.id(), at }));
+        let short = sum.shape();
+        let zeros = Dims::from_elem(0, to.len());
+        let sum = match short == to {
+            true => sum,
+            false => sum.part_of(to, &zeros, &super::slice::straight(to.len())),
+        };
+        self + sum
     }
 }

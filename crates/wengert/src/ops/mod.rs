@@ -5,16 +5,19 @@
 //! (`run`) and the derivative (`rule`). The matches here only hand on; none
 //! has a wildcard arm, so an op without a rule does not compile.
 
+pub(crate) mod arrange;
 pub(crate) mod binary;
 mod elementwise;
-mod functions;
+pub(crate) mod functions;
 pub(crate) mod index;
 pub(crate) mod leaf;
 pub(crate) mod loss;
 pub(crate) mod matmul;
 pub(crate) mod reduce;
+pub(crate) mod scan;
 pub(crate) mod slice;
 pub(crate) mod softmax;
+pub(crate) mod statistics;
 pub(crate) mod unary;
 pub(crate) mod view;
 
@@ -27,6 +30,7 @@ use index::{Pick, Take, Unpick, Untake};
 use leaf::Leaf;
 use matmul::Matmul;
 use reduce::Reduce;
+use scan::Scan;
 use slice::{Concat, Slice, Unslice};
 use softmax::{Softmax, SoftmaxGrad};
 use unary::{Unary, UnaryGrad};
@@ -134,6 +138,7 @@ pub(crate) enum Op {
     Concat(Concat),
     Take(Take),
     Untake(Untake),
+    Scan(Scan),
 }
 
 /// Where an op finds its operands.
@@ -196,6 +201,7 @@ macro_rules! families {
             Op::Concat($f) => $body,
             Op::Take($f) => $body,
             Op::Untake($f) => $body,
+            Op::Scan($f) => $body,
         }
     };
 }
@@ -241,7 +247,7 @@ impl Op {
             Op::View(_) | Op::Matmul(_) | Op::Unpick(_) | Op::Slice(_) | Op::Unslice(_) => true,
             Op::Concat(_) | Op::Untake(_) => true,
             Op::Reduce(f) => f.accumulates(),
-            Op::Leaf(_) | Op::Softmax(_) | Op::SoftmaxGrad(_) | Op::Pick(_) | Op::Take(_) => false,
+            Op::Leaf(_) | Op::Softmax(_) | Op::SoftmaxGrad(_) | Op::Pick(_) | Op::Take(_) | Op::Scan(_) => false,
         }
     }
 

@@ -11,13 +11,14 @@ use wengert::{Array, Tape};
 use wengert_check::{CheckError, Values, away_from, broadcastable, check_gradients, distinct, shapes, tensor, tensors};
 
 mod basics;
+mod reductions;
 mod table;
 
 use table::*;
 
 /// Every op, by area. A method of [`Tensor`] which is missing fails
 /// [`the_table_is_complete`].
-const TABLES: &[&[Entry]] = &[basics::OPS];
+const TABLES: &[&[Entry]] = &[basics::OPS, reductions::OPS];
 
 fn ops() -> impl Iterator<Item = &'static Entry> {
     TABLES.iter().copied().flatten()
