@@ -41,6 +41,25 @@ pub enum Error {
         /// The number of classes.
         classes: usize,
     },
+    /// An equation of [`Tape::einsum`](crate::Tape::einsum) which is malformed
+    /// or does not fit the operands.
+    #[error("einsum: `{equation}`: {why}")]
+    Equation {
+        /// The equation.
+        equation: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// A matrix which cannot be factorised.
+    #[error("{op}: matrix {matrix} {why}")]
+    Singular {
+        /// The operation refused.
+        op: &'static str,
+        /// Which matrix of the batch.
+        matrix: usize,
+        /// What is wrong with it.
+        why: &'static str,
+    },
     /// A number of labels which is not the number of rows.
     #[error("{op}: {rows} rows of logits, but {labels} labels")]
     LabelCount {

@@ -174,6 +174,7 @@ pub use error::Error;
 pub use gradients::{Gradients, Key};
 pub use kernels::gemm::GemmBackend;
 pub use ops::arrange::Padding;
+pub use ops::linalg::Triangular;
 pub use ops::statistics::Indices;
 pub use params::{Param, Parameter, Params};
 pub use scalar::Scalar;

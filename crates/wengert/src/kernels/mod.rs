@@ -10,6 +10,7 @@
 
 pub(crate) mod gemm;
 pub(crate) mod isa;
+pub(crate) mod linalg;
 pub(crate) mod map;
 pub(crate) mod math;
 pub(crate) mod nest;

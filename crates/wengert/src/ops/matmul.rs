@@ -57,6 +57,11 @@ fn matmul(a: Id, b: Id) -> Op {
     op(Side::plain(a), Side::plain(b))
 }
 
+/// The product of matrices, each read transposed if so marked.
+pub(crate) fn transposed(a: Id, b: Id, a_t: bool, b_t: bool) -> Op {
+    op(Side { x: a, transposed: a_t }, Side { x: b, transposed: b_t })
+}
+
 /// (batch axes, rows, columns)
 #[inline(always)]
 fn split(dims: &[usize]) -> (&[usize], usize, usize) {

@@ -7,10 +7,12 @@
 
 pub(crate) mod arrange;
 pub(crate) mod binary;
+pub(crate) mod einsum;
 mod elementwise;
 pub(crate) mod functions;
 pub(crate) mod index;
 pub(crate) mod leaf;
+pub(crate) mod linalg;
 pub(crate) mod loss;
 pub(crate) mod matmul;
 pub(crate) mod reduce;
@@ -28,6 +30,7 @@ use crate::shape::{Dims, Layout, Strides, broadcast};
 use binary::{Binary, Share};
 use index::{Pick, Take, Unpick, Untake};
 use leaf::Leaf;
+use linalg::Linalg;
 use matmul::Matmul;
 use reduce::Reduce;
 use scan::Scan;
@@ -139,6 +142,7 @@ pub(crate) enum Op {
     Take(Take),
     Untake(Untake),
     Scan(Scan),
+    Linalg(Linalg),
 }
 
 /// Where an op finds its operands.
@@ -202,6 +206,7 @@ macro_rules! families {
             Op::Take($f) => $body,
             Op::Untake($f) => $body,
             Op::Scan($f) => $body,
+            Op::Linalg($f) => $body,
         }
     };
 }
@@ -247,7 +252,13 @@ impl Op {
             Op::View(_) | Op::Matmul(_) | Op::Unpick(_) | Op::Slice(_) | Op::Unslice(_) => true,
             Op::Concat(_) | Op::Untake(_) => true,
             Op::Reduce(f) => f.accumulates(),
-            Op::Leaf(_) | Op::Softmax(_) | Op::SoftmaxGrad(_) | Op::Pick(_) | Op::Take(_) | Op::Scan(_) => false,
+            Op::Leaf(_)
+            | Op::Softmax(_)
+            | Op::SoftmaxGrad(_)
+            | Op::Pick(_)
+            | Op::Take(_)
+            | Op::Scan(_)
+            | Op::Linalg(_) => false,
         }
     }
 

@@ -11,6 +11,7 @@ use wengert::{Array, Tape};
 use wengert_check::{CheckError, Values, away_from, broadcastable, check_gradients, distinct, shapes, tensor, tensors};
 
 mod basics;
+mod linear;
 mod reductions;
 mod table;
 
@@ -18,7 +19,7 @@ use table::*;
 
 /// Every op, by area. A method of [`Tensor`] which is missing fails
 /// [`the_table_is_complete`].
-const TABLES: &[&[Entry]] = &[basics::OPS, reductions::OPS];
+const TABLES: &[&[Entry]] = &[basics::OPS, reductions::OPS, linear::OPS];
 
 fn ops() -> impl Iterator<Item = &'static Entry> {
     TABLES.iter().copied().flatten()
