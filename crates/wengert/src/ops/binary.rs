@@ -1,5 +1,6 @@
 //! Functions of two tensors, element by element, with NumPy broadcasting.
 
+use super::functions::Function as UnaryFunction;
 use super::{Emit, Id, Inferred, Op, Values, elementwise, unary, view};
 use crate::kernels::map::map;
 use crate::kernels::{Machine, Out};
@@ -39,6 +40,8 @@ pub(crate) enum Function {
     ExpSub,
     /// Cross-entropy of the logit a with the target b: max(a, 0) - a b + ln(1 + e^-|a|)
     BceWithLogits,
+    /// Cross-entropy of the probability a with the target b, logarithms at least -100
+    Bce,
     /// a^b
     Pow,
     /// a^b ln a: the derivative to the exponent, 0 where a = 0 and b >= 0
@@ -94,6 +97,7 @@ impl Binary {
             NegMul => "neg_mul",
             ExpSub => "exp_sub",
             BceWithLogits => "binary_cross_entropy_with_logits",
+            Bce => "binary_cross_entropy",
             Pow => "pow",
             PowLn => "pow_ln",
             Atan2 => "atan2",
@@ -140,6 +144,11 @@ impl Binary {
             BceWithLogits => run!(|[x, t]| {
                 let hinge = if x < T::ZERO { T::ZERO } else { x };
                 hinge - x * t + (-x.abs()).exp().ln_1p()
+            }),
+            Bce => run!(|[x, t]| {
+                let floor = T::from_f64(-100.0);
+                let ln = |x: T| if x < floor { floor } else { x };
+                (t - T::ONE) * ln((-x).ln_1p()) - t * ln(x.ln())
             }),
             Pow => run!(|[a, b]| a.powf(b)),
             PowLn => run!(|[a, b]| if a == T::ZERO && b >= T::ZERO { T::ZERO } else { a.powf(b) * a.ln() }),
@@ -198,6 +207,27 @@ impl Binary {
                     e.give(a, mul(g, d));
                 }
                 e.give(b, op(NegMul, g, a));
+            }
+            Bce => {
+                // (a - b) / max(a (1 - a), 1e-12), as PyTorch has it; to the
+                // target the difference of the logarithms.
+                let rest = e.op(unary::with(UnaryFunction::ScalarSub, a, 1.0));
+                if e.wants(a) {
+                    let product = e.mul(a, rest);
+                    let product = e.op(unary::with(UnaryFunction::AtLeast, product, 1e-12));
+                    let difference = e.op(op(Sub, a, b));
+                    let slope = e.op(div(difference, product));
+                    e.give(a, mul(g, slope));
+                }
+                if e.wants(b) {
+                    let ln = |e: &mut E, x| {
+                        let ln = e.op(unary::ln(x));
+                        e.op(unary::with(UnaryFunction::AtLeast, ln, -100.0))
+                    };
+                    let (no, yes) = (ln(e, rest), ln(e, a));
+                    let slope = e.op(op(Sub, no, yes));
+                    e.give(b, mul(g, slope));
+                }
             }
             Pow => {
                 // To a: g b a^(b-1), 0 where b = 0; to b: g a^b ln a.

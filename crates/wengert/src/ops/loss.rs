@@ -102,10 +102,4 @@ impl<'t, T: Scalar> Tensor<'t, T> {
         self.same_shape("binary_cross_entropy_with_logits", target);
         self.record(binary::op(binary::Function::BceWithLogits, self.id(), target.id())).mean()
     }
-
-    #[track_caller]
-    fn same_shape(self, op: &str, target: Self) {
-        let (a, b) = (self.shape(), target.shape());
-        assert!(a == b, "{op}: input and target differ in shape: {a:?} and {b:?}");
-    }
 }

@@ -7,13 +7,16 @@
 
 pub(crate) mod arrange;
 pub(crate) mod binary;
+pub(crate) mod conv;
 pub(crate) mod einsum;
 mod elementwise;
 pub(crate) mod functions;
 pub(crate) mod index;
+pub(crate) mod layers;
 pub(crate) mod leaf;
 pub(crate) mod linalg;
 pub(crate) mod loss;
+pub(crate) mod losses;
 pub(crate) mod matmul;
 pub(crate) mod reduce;
 pub(crate) mod scan;

@@ -12,6 +12,7 @@ use wengert_check::{CheckError, Values, away_from, broadcastable, check_gradient
 
 mod basics;
 mod linear;
+mod networks;
 mod reductions;
 mod table;
 
@@ -19,7 +20,7 @@ use table::*;
 
 /// Every op, by area. A method of [`Tensor`] which is missing fails
 /// [`the_table_is_complete`].
-const TABLES: &[&[Entry]] = &[basics::OPS, reductions::OPS, linear::OPS];
+const TABLES: &[&[Entry]] = &[basics::OPS, reductions::OPS, linear::OPS, networks::OPS];
 
 fn ops() -> impl Iterator<Item = &'static Entry> {
     TABLES.iter().copied().flatten()

@@ -1,0 +1,384 @@
+//! Losses with a choice of reduction and weights.
+
+use super::{binary, unary};
+use crate::scalar::Scalar;
+use crate::shape::Dims;
+use crate::tensor::{Operand, Tensor};
+
+/// What becomes of the losses of single elements.
+///
+/// ```
+/// # use wengert::Reduction;
+/// # let tape = wengert::Tape::new();
+/// let x = tape.tensor([1.0, -3.0]);
+/// let zero = tape.zeros([2]);
+/// assert_eq!(x.l1_loss(zero, Reduction::Mean).item(), 2.0);
+/// assert_eq!(x.l1_loss(zero, Reduction::Sum).item(), 4.0);
+/// assert_eq!(x.l1_loss(zero, Reduction::None).to_vec(), [1.0, 3.0]);
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Reduction {
+    /// Their mean; for weighted classes the weighted mean.
+    #[default]
+    Mean,
+    /// Their sum.
+    Sum,
+    /// They stay as they are.
+    None,
+}
+
+/// What [`Tensor::cross_entropy_with`] and [`Tensor::nll_loss`] take beside
+/// the labels.
+///
+/// ```
+/// # use wengert::{CrossEntropy, Reduction};
+/// # let tape = wengert::Tape::new();
+/// let logits = tape.zeros([3, 2]);
+/// let options = CrossEntropy { ignore: Some(9), reduction: Reduction::None, ..CrossEntropy::default() };
+/// let losses = logits.cross_entropy_with(&[0, 9, 1], options);
+/// assert_eq!(losses.to_vec(), [2f32.ln(), 0.0, 2f32.ln()]);
+/// ```
+#[derive(Clone, Copy)]
+pub struct CrossEntropy<'t, T: Scalar = f32> {
+    /// A weight for every class, `[classes]`.
+    pub weight: Option<Tensor<'t, T>>,
+    /// Rows with this label count for nothing; it need not be a class.
+    pub ignore: Option<usize>,
+    /// How much of the target is spread over all classes evenly.
+    pub label_smoothing: T,
+    /// What becomes of the losses of the rows.
+    pub reduction: Reduction,
+}
+
+impl<T: Scalar> Default for CrossEntropy<'_, T> {
+    fn default() -> Self {
+        CrossEntropy { weight: None, ignore: None, label_smoothing: T::ZERO, reduction: Reduction::Mean }
+    }
+}
+
+/// Losses.
+impl<'t, T: Scalar> Tensor<'t, T> {
+    #[track_caller]
+    fn reduced(self, reduction: Reduction) -> Self {
+        match reduction {
+            Reduction::Mean => self.mean(),
+            Reduction::Sum => self.sum(),
+            Reduction::None => self,
+        }
+    }
+
+    #[track_caller]
+    pub(super) fn same_shape(self, op: &str, target: Self) {
+        let (a, b) = (self.shape(), target.shape());
+        assert!(a == b, "{op}: input and target differ in shape: {a:?} and {b:?}");
+    }
+
+    #[track_caller]
+    fn target(self, op: &str, target: impl Operand<'t, T>) -> Self {
+        let target = self.operand(target);
+        self.same_shape(op, target);
+        target
+    }
+
+    /// [`Tensor::mse_loss`] with a choice of reduction: `(x - target)²`.
+    ///
+    /// # Panics
+    /// If the shapes differ.
+    #[track_caller]
+    pub fn mse_loss_with(self, target: impl Operand<'t, T>, reduction: Reduction) -> Self {
+        let target = self.target("mse_loss", target);
+        (self - target).square().reduced(reduction)
+    }
+
+    /// `|x - target|`; derivative 0 where they are equal.
+    ///
+    /// # Panics
+    /// If the shapes differ.
+    #[track_caller]
+    pub fn l1_loss(self, target: impl Operand<'t, T>, reduction: Reduction) -> Self {
+        let target = self.target("l1_loss", target);
+        (self - target).abs().reduced(reduction)
+    }
+
+    /// `d² / 2` where `|d| <= delta`, `delta (|d| - delta / 2)` beyond, of
+    /// `d = x - target` (Huber, Ann. Math. Stat. 35, 1964).
+    ///
+    /// # Panics
+    /// If the shapes differ or `delta` is not positive.
+    #[track_caller]
+    pub fn huber_loss(self, target: impl Operand<'t, T>, delta: T, reduction: Reduction) -> Self {
+        assert!(delta > T::ZERO, "huber_loss: delta is {delta}");
+        let target = self.target("huber_loss", target);
+        (self - target).huber(delta).reduced(reduction)
+    }
+
+    /// Elementwise, without the branches' gradients meeting: the square of
+    /// what lies within, and a line for the rest.
+    #[track_caller]
+    fn huber(self, delta: T) -> Self {
+        let size = self.abs();
+        let half = T::from_f64(0.5);
+        let inside = size.le(delta);
+        (self.square() * half).where_mask(inside, (size - delta * half) * delta)
+    }
+
+    /// `d² / (2 beta)` where `|d| < beta`, `|d| - beta / 2` beyond, of
+    /// `d = x - target`; `|d|` if beta is 0.
+    ///
+    /// # Panics
+    /// If the shapes differ or `beta` is negative.
+    #[track_caller]
+    pub fn smooth_l1_loss(self, target: impl Operand<'t, T>, beta: T, reduction: Reduction) -> Self {
+        assert!(beta >= T::ZERO, "smooth_l1_loss: beta is {beta}");
+        if beta == T::ZERO {
+            return self.l1_loss(target, reduction);
+        }
+        let target = self.target("smooth_l1_loss", target);
+        ((self - target).huber(beta) / beta).reduced(reduction)
+    }
+
+    /// Binary cross-entropy of probabilities, `-(t ln x + (1 - t) ln(1 - x))`,
+    /// the logarithms no less than -100. Better: logits and
+    /// [`Tensor::binary_cross_entropy_with_logits`].
+    ///
+    /// ```
+    /// # let tape = wengert::Tape::new();
+    /// let x = tape.tensor([0.0, 0.5]);
+    /// let loss = x.binary_cross_entropy(tape.tensor([1.0, 1.0]), wengert::Reduction::None);
+    /// assert_eq!(loss.to_vec(), [100.0, 2f32.ln()]);
+    /// ```
+    ///
+    /// # Panics
+    /// If the shapes differ.
+    #[doc(alias = "bce_loss")]
+    #[track_caller]
+    pub fn binary_cross_entropy(self, target: impl Operand<'t, T>, reduction: Reduction) -> Self {
+        let target = self.target("binary_cross_entropy", target);
+        self.binary(binary::Function::Bce, target).reduced(reduction)
+    }
+
+    /// [`Tensor::binary_cross_entropy_with_logits`] with a weight for the
+    /// losses, one for positive targets, and a choice of reduction; weights
+    /// broadcast.
+    ///
+    /// # Panics
+    /// If the shapes differ or a weight does not broadcast.
+    #[track_caller]
+    pub fn binary_cross_entropy_with_logits_with(
+        self,
+        target: impl Operand<'t, T>,
+        weight: Option<Self>,
+        positive: Option<Self>,
+        reduction: Reduction,
+    ) -> Self {
+        let t = self.target("binary_cross_entropy_with_logits", target);
+        let mut losses = match positive {
+            None => self.binary(binary::Function::BceWithLogits, t),
+            // (1 - t) x + (1 + (p - 1) t) ln(1 + e^-x)
+            Some(p) => {
+                let factor = (p - T::ONE) * t + T::ONE;
+                (T::ONE.minus(t)) * self - factor * self.log_sigmoid()
+            }
+        };
+        if let Some(weight) = weight {
+            losses = losses * weight;
+        }
+        losses.reduced(reduction)
+    }
+
+    /// The Kullback-Leibler divergence of log-probabilities `x` from a
+    /// target: `t (ln t - x)`, or `e^t (t - x)` of a target which is
+    /// logarithms too. Targets of 0 count for nothing. PyTorch's `batchmean`
+    /// is the sum divided by the first axis.
+    ///
+    /// ```
+    /// # let tape = wengert::Tape::new();
+    /// let p = tape.tensor([0.25, 0.75]);
+    /// assert_eq!(p.ln().kl_div(p, false, wengert::Reduction::Sum).item(), 0.0);
+    /// ```
+    ///
+    /// # Panics
+    /// If the shapes differ.
+    #[track_caller]
+    pub fn kl_div(self, target: impl Operand<'t, T>, log_target: bool, reduction: Reduction) -> Self {
+        let t = self.target("kl_div", target);
+        let losses = match log_target {
+            true => t.exp() * (t - self),
+            false => {
+                let some = t.gt(T::ZERO);
+                let ln = t.where_mask(some, T::ONE).ln();
+                // A negative target is a mistake, which PyTorch shows as NaN.
+                let entropy = (t * ln).where_mask(t.ge(T::ZERO), T::NAN);
+                entropy - t * self
+            }
+        };
+        losses.reduced(reduction)
+    }
+
+    /// `x` where the target is 1, `max(0, margin - x)` where it is -1.
+    ///
+    /// # Panics
+    /// If the shapes differ.
+    #[track_caller]
+    pub fn hinge_embedding_loss(self, target: impl Operand<'t, T>, margin: T, reduction: Reduction) -> Self {
+        let t = self.target("hinge_embedding_loss", target);
+        let negative = (-self + margin).relu().where_mask(t.ne(T::ONE), T::ZERO);
+        let positive = self.where_mask(t.ne(-T::ONE), T::ZERO);
+        (negative + positive).reduced(reduction)
+    }
+
+    /// The cosine of the angle between vectors along an axis:
+    /// `x·y / (max(|x|, eps) max(|y|, eps))`.
+    ///
+    /// ```
+    /// # let tape = wengert::Tape::new();
+    /// let (x, y) = (tape.tensor([3.0, 4.0]), tape.tensor([4.0, 3.0]));
+    /// assert_eq!(x.cosine_similarity(y, 0, 1e-8).item(), 0.96);
+    /// ```
+    ///
+    /// # Panics
+    /// If the shapes do not broadcast or the axis is out of range.
+    #[track_caller]
+    pub fn cosine_similarity(self, other: impl Operand<'t, T>, axis: isize, eps: T) -> Self {
+        let other = self.operand(other);
+        let Some(dims) = crate::shape::try_broadcast(self.shape(), other.shape()) else {
+            panic!("cosine_similarity: shapes do not broadcast: {:?} and {:?}", self.shape(), other.shape());
+        };
+        let unit = |x: Self| x / x.norm_keepdim(2.0, axis).clamp_min(eps);
+        let (x, y) = (unit(self.broadcast_to(&dims)), unit(other.broadcast_to(&dims)));
+        (x * y).sum_axes(axis)
+    }
+
+    /// `1 - cos` of pairs along the last axis whose target is 1, `max(0, cos -
+    /// margin)` of those whose target is -1.
+    ///
+    /// # Panics
+    /// If the shapes do not fit.
+    #[track_caller]
+    pub fn cosine_embedding_loss(self, other: Self, target: Self, margin: T, reduction: Reduction) -> Self {
+        let cos = self.cosine_similarity(other, -1, T::from_f64(1e-8));
+        cos.same_shape("cosine_embedding_loss", target);
+        let near = (T::ONE.minus(cos)).where_mask(target.eq(T::ONE), T::ZERO);
+        let far = (cos - margin).relu().where_mask(target.eq(-T::ONE), T::ZERO);
+        (near + far).reduced(reduction)
+    }
+
+    /// [`Tensor::cross_entropy`] with class weights, a label to ignore, label
+    /// smoothing and a choice of reduction. The classes are the last axis. The
+    /// mean is that over weights; NaN if every row is ignored.
+    ///
+    /// # Panics
+    /// If a label is neither a class nor ignored, or the shapes do not fit.
+    #[track_caller]
+    pub fn cross_entropy_with(self, labels: &[usize], options: CrossEntropy<'t, T>) -> Self {
+        self.log_softmax_of_classes().nll_loss(labels, options)
+    }
+
+    #[track_caller]
+    fn log_softmax_of_classes(self) -> Self {
+        assert!(self.rank() > 0, "cross_entropy: needs an axis of classes, got a scalar");
+        self.log_softmax(-1)
+    }
+
+    /// The negative log-likelihood of labels, from log-probabilities
+    /// `[.., classes]`: what [`Tensor::cross_entropy_with`] takes of
+    /// log-softmax.
+    ///
+    /// # Panics
+    /// As [`Tensor::cross_entropy_with`].
+    #[track_caller]
+    pub fn nll_loss(self, labels: &[usize], options: CrossEntropy<'t, T>) -> Self {
+        let CrossEntropy { weight, ignore, label_smoothing: smooth, reduction } = options;
+        let shape = self.shape();
+        let Some((&classes, batch)) = shape.split_last() else { panic!("nll_loss: needs an axis of classes") };
+        let rows: usize = batch.iter().product();
+        assert!(rows == labels.len(), "nll_loss: {rows} rows, but {} labels", labels.len());
+        for &label in labels {
+            assert!(
+                label < classes || ignore == Some(label),
+                "nll_loss: label {label} is out of range for {classes} classes"
+            );
+        }
+        if let Some(w) = weight {
+            assert!(w.shape() == [classes], "nll_loss: weights of shape {:?} for {classes} classes", w.shape());
+        }
+        let tape = self.tape();
+        let kept = |row: usize| ignore != Some(labels[row]);
+        let index = tape.arena().from_fn(rows, |row| if kept(row) { labels[row] } else { 0 });
+        let x = self.reshape([rows, classes]);
+        // Of every row: the weight of its label, 0 if it is ignored.
+        let mask = tape.fill([rows], |row| if kept(row) { T::ONE } else { T::ZERO });
+        let weights = match weight {
+            Some(w) if classes > 0 => w.index_select(0, index) * mask,
+            _ => mask,
+        };
+        let picked = if classes > 0 { x.gather(1, [rows, 1], index).reshape([rows]) } else { tape.zeros([rows]) };
+        // An ignored row may hold anything.
+        let hard = -(picked.where_mask(mask, T::ZERO) * weights);
+        let losses = if smooth == T::ZERO {
+            hard
+        } else {
+            let all = match weight {
+                Some(w) => x * w,
+                None => x,
+            };
+            let spread = -all.sum_axes(1).where_mask(mask, T::ZERO);
+            hard * (T::ONE - smooth) + spread * (smooth / T::from_f64(classes as f64))
+        };
+        match reduction {
+            Reduction::None => losses.reshape(Dims::from_slice(batch)),
+            Reduction::Sum => losses.sum(),
+            Reduction::Mean => losses.sum() / weights.sum(),
+        }
+    }
+
+    /// Cross-entropy with probabilities of classes as targets, of the same
+    /// shape `[.., classes]`: `-Σ w t ln softmax(x)` of every row.
+    ///
+    /// # Panics
+    /// If the shapes differ.
+    #[track_caller]
+    pub fn cross_entropy_soft(self, target: impl Operand<'t, T>, options: CrossEntropy<'t, T>) -> Self {
+        let CrossEntropy { weight, label_smoothing: smooth, reduction, .. } = options;
+        let mut t = self.target("cross_entropy_soft", target);
+        let x = self.log_softmax_of_classes();
+        let classes = self.shape()[self.rank() - 1];
+        if smooth > T::ZERO {
+            t = t * (T::ONE - smooth) + smooth / T::from_f64(classes as f64);
+        }
+        let x = match weight {
+            Some(w) => x * w,
+            None => x,
+        };
+        let losses = -(x * t).sum_axes(-1);
+        match reduction {
+            // PyTorch's mean over rows does not divide by the weights here.
+            Reduction::Mean => losses.sum() / T::from_f64(losses.len() as f64),
+            other => losses.reduced(other),
+        }
+    }
+
+    /// `max(x, low)`; derivative 0 at the bound. NaN stays.
+    #[track_caller]
+    pub fn clamp_min(self, low: T) -> Self {
+        self.record(unary::with(super::functions::Function::AtLeast, self.id(), low.to_f64()))
+    }
+
+    /// `min(x, high)`; derivative 0 at the bound. NaN stays.
+    #[track_caller]
+    pub fn clamp_max(self, high: T) -> Self {
+        self.record(unary::with(super::functions::Function::AtMost, self.id(), high.to_f64()))
+    }
+}
+
+/// A number minus a tensor, for types which are not known here.
+trait Minus<'t>: Scalar {
+    fn minus(self, x: Tensor<'t, Self>) -> Tensor<'t, Self>;
+}
+
+impl<'t, T: Scalar> Minus<'t> for T {
+    #[track_caller]
+    fn minus(self, x: Tensor<'t, T>) -> Tensor<'t, T> {
+        -x + self
+    }
+}
