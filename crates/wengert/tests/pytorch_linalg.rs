@@ -105,6 +105,7 @@ fn what_is_refused() {
     let error = batch.try_cholesky().unwrap_err().to_string();
     assert!(error.starts_with("cholesky: matrix 1 "), "{error}");
     // NaN is passed on, not refused.
+    assert!(tape.eye(2).solve(tape.tensor([f64::NAN, 1.0])).to_vec()[0].is_nan());
     assert!(tape.full([1, 1], f64::NAN).cholesky().item().is_nan());
     let x = tape.ones([2, 3]);
     let wrong = [
