@@ -5,7 +5,9 @@
 //!   shapes over node numbers, so a view is a rearrangement of numbers.
 //! * [`program`]: random programs; values, gradients and second derivatives.
 //! * [`shapes`]: chains of views and broadcasting.
+//! * [`einsum`]: equations, and texts which may be none.
 
+pub mod einsum;
 pub mod program;
 pub mod reference;
 pub mod shapes;

@@ -153,6 +153,13 @@ fn every_op<T: Scalar>() {
         "creation": |t, a, b| a * t.eye(5).sum() + t.linspace(s(0.0), s(1.0), 5) * t.arange(s(0.0), s(5.0), s(1.0)) * b;
         "detach": |t, a, b| a * b.detach() + t.no_grad(|| a * b) + a * t.evaluate(|e| e.constant(b).sum().item());
     }
+    ops! { [&[2, 3, 3], &[3]];
+        "systems": |t, a, b| { let m = a + t.eye(3) * s(9.0); m.solve(b) + m.inverse().sum_axes(1) + (m + m.t()).cholesky().sum_axes(2) };
+        "triangles": |t, a, b| (a + t.eye(3)).solve_triangular(b, wengert::Triangular::Lower) * a.tril(0).matmul(b) + a.triu(1).sum();
+        "determinants": |t, a, b| { let m = a + t.eye(3) * s(9.0); m.det() + m.logdet() + m.slogdet().1 + (a * s(0.0)).det() + b.sum() };
+        "einsum": |t, a, b| t.einsum("bij,j->bi", [a, b]) + t.einsum("...ii->...i", [a]) + t.einsum("i,bij,j,k", [b, a, b, b]).sum();
+        "vectors": |_t, a, b| b.dot(b) + b.outer(b) * a.trace().sum();
+    }
     ops! { [&[0, 5], &[5]];
         "nothing": |_t, a, b| (a * b).exp().matmul(b).sum() + b.sum();
     }

@@ -13,7 +13,7 @@ pub(crate) fn cholesky<T: Scalar>(a: &mut [T], n: usize) -> Result<(), usize> {
         for j in 0..=i {
             let mut sum = a[i * n + j];
             for k in 0..j {
-                sum = sum - a[i * n + k] * a[j * n + k];
+                sum -= a[i * n + k] * a[j * n + k];
             }
             if i > j {
                 a[i * n + j] = sum / a[j * n + j];
@@ -54,7 +54,7 @@ pub(crate) fn lu<T: Scalar>(a: &mut [T], n: usize, rows: &mut [usize]) -> T {
             let factor = a[i * n + k] / pivot;
             a[i * n + k] = factor;
             for j in k + 1..n {
-                a[i * n + j] = a[i * n + j] - factor * a[k * n + j];
+                a[i * n + j] -= factor * a[k * n + j];
             }
         }
     }
@@ -88,7 +88,7 @@ impl<T: Scalar> Triangle<'_, T> {
             for k in known {
                 let factor = self.get(i, k);
                 for j in 0..columns {
-                    x[i * columns + j] = x[i * columns + j] - factor * x[k * columns + j];
+                    x[i * columns + j] -= factor * x[k * columns + j];
                 }
             }
             if !self.unit {
