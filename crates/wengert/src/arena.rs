@@ -65,7 +65,7 @@ impl Arena {
     }
 
     /// `n` values made by a function.
-    pub(crate) fn from_fn<T: Copy>(&self, n: usize, mut f: impl FnMut(usize) -> T) -> &[T] {
+    pub(crate) fn fill<T: Copy>(&self, n: usize, mut f: impl FnMut(usize) -> T) -> &[T] {
         let to = self.alloc::<T>(n);
         // SAFETY: fresh memory for `n` elements, all of which are written.
         unsafe {

@@ -6,6 +6,7 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
+use wengert::{Attention, Conv, CrossEntropy, Padding, Pool, RecurrentCell, Reduction};
 use wengert::{Gradients, Params, Scalar, Tape, Tensor};
 
 /// Counts every request of the calling thread.
@@ -153,6 +154,49 @@ fn every_op<T: Scalar>() {
         "creation": |t, a, b| a * t.eye(5).sum() + t.linspace(s(0.0), s(1.0), 5) * t.arange(s(0.0), s(5.0), s(1.0)) * b;
         "detach": |t, a, b| a * b.detach() + t.no_grad(|| a * b) + a * t.evaluate(|e| e.constant(b).sum().item());
     }
+    ops! { [&[4, 5], &[5]];
+        "products of all": |_t, a, b| a.prod() + a.prod_axes(0).sum() + a.prod_keepdim(-1).sum() * b.prod();
+        "statistics": |_t, a, b| a.var(1.0) + a.std_axes(0.0, 0).sum() + b.norm(3.0) * a.norm_keepdim(2.0, 1).sum();
+        "positions of extremes": |_t, a, b| a.max_axis(0).0 * b + a.min_axis(1).0.sum() + s(a.argmax(1).as_slice()[0] as f64);
+        "scans": |_t, a, b| a.cumsum(0) * a.cumprod(-1) + a.logcumsumexp(1) * b;
+        "arrangements": |_t, a, b| {
+            let padded = a.pad(&[(1, 2), (-1, 3)], Padding::Constant(s(0.5))).sum() + a.pad(&[(2, 2)], Padding::Reflect).sum();
+            (padded + a.roll(2, 1) * a.repeat(&[2, 1]).narrow(0, 1, 4) + a.diagonal(1, 0, 1).sum()) * b.repeat_interleave(4, 0).reshape([4, 5])
+        };
+        "windows": |_t, a, b| a.unfold(1, 3, 2).sum_axes([0, 1]).sum() + b.diag_embed(-1, 0, 1).sum();
+        "scatter": |_t, a, b| b.scatter_add(0, &[4, 4, 1, 0, 2], a.select(0, 1));
+        "losses": |_t, a, b| {
+            let (t, mean) = (b.broadcast_to([4, 5]), Reduction::Mean);
+            let robust = a.l1_loss(t, mean) + a.huber_loss(t, s(0.3), mean) + a.smooth_l1_loss(t, s(0.5), mean);
+            robust + a.sigmoid().binary_cross_entropy(t.sigmoid(), mean) + a.kl_div(t, false, mean) + a.cosine_similarity(b, -1, s(1e-8)).sum()
+        };
+        "weighted losses": |_t, a, b| {
+            let options = CrossEntropy { weight: Some(b), ignore: Some(7), label_smoothing: s(0.1), ..CrossEntropy::default() };
+            let soft = a.cross_entropy_soft(a.softmax(-1), options);
+            a.cross_entropy_with(&[0, 7, 4, 1], options) + soft + a.binary_cross_entropy_with_logits_with(a.sigmoid(), None, Some(b), Reduction::Sum)
+        };
+        "normalisations": |_t, a, b| {
+            a.layer_norm(1, Some(b), Some(b), s(1e-5)) + a.rms_norm(1, Some(b), s(1e-5)) * a.batch_norm(Some(b), None, s(1e-5)).0
+        };
+        "attention": |_t, a, b| a.attention(a, a * b, Attention { causal: true, ..Attention::default() });
+        "cells": |t, a, b| {
+            let weight = t.concat([a, b.unsqueeze(0)], 0);
+            let gate = weight.repeat(&[1, 3]);
+            let h = b.unsqueeze(0).gru_cell(b.unsqueeze(0), RecurrentCell { input: gate, hidden: gate, bias: None });
+            let gate = weight.repeat(&[1, 4]);
+            h.lstm_cell(h, h, RecurrentCell { input: gate, hidden: gate, bias: None }).0
+        };
+    }
+    ops! { [&[2, 4, 6, 5], &[4, 2, 3, 3]];
+        "convolutions": |_t, a, b| {
+            let conv = Conv { stride: [2, 1], padding: [1, 1], groups: 2, ..Conv::default() };
+            a.conv2d(b, None, conv).conv_transpose2d(b, None, conv).sum()
+        };
+        "pools": |_t, a, b| {
+            let pool = Pool { padding: [1, 1], count_padding: false, ..Pool::new([2, 2]) };
+            a.max_pool2d(pool).sum() + a.avg_pool2d(pool).sum() * b.sum()
+        };
+    }
     ops! { [&[2, 3, 3], &[3]];
         "systems": |t, a, b| { let m = a + t.eye(3) * s(9.0); m.solve(b) + m.inverse().sum_axes(1) + (m + m.t()).cholesky().sum_axes(2) };
         "triangles": |t, a, b| (a + t.eye(3)).solve_triangular(b, wengert::Triangular::Lower) * a.tril(0).matmul(b) + a.triu(1).sum();
@@ -212,6 +256,23 @@ fn products_f32() {
 #[test]
 fn products_f64() {
     products::<f64>();
+}
+
+#[test]
+fn derivatives() {
+    let mut tape = Tape::new();
+    for turn in 1..=6 {
+        let made = requests(|| {
+            tape.rewind();
+            let a = tape.linspace(0.1, 2.0, 20).reshape([4, 5]).require_grad();
+            let b = tape.linspace(1.0, 2.0, 5).require_grad();
+            let y = (a * b).square().sum();
+            let [along, _] = y.hvp([a, b], [a.detach(), b.detach()]);
+            let all = along.sum() + y.exp().hessian(b).sum() + (a * b).jacobian(b).sum();
+            assert!((all + a.exp().jvp([a], [a.detach()]).sum()).item() > 0.0);
+        });
+        assert!(turn < 3 || made == 0, "{made} requests in turn {turn}");
+    }
 }
 
 #[test]

@@ -6,6 +6,8 @@
 //! are Chebyshev fits of the remainders named beside them, made with 40
 //! digits.
 
+#![allow(clippy::excessive_precision, reason = "the digits which were computed")]
+
 /// `c[0] + c[1] x + c[2] x² + ...`
 macro_rules! polynomial {
     ($x:expr, $last:expr) => { $last };

@@ -77,7 +77,7 @@ impl<'t, T: Scalar> Tensor<'t, T> {
                 Padding::Circular => (i - before).rem_euclid(len),
                 _ => (i - before).clamp(0, len - 1),
             };
-            let index = self.tape().arena().from_fn((len + before + after) as usize, |i| at(i as isize) as usize);
+            let index = self.tape().arena().fill((len + before + after) as usize, |i| at(i as isize) as usize);
             x = x.index_select((first + k) as isize, index);
         }
         match padding {

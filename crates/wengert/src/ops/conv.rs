@@ -116,7 +116,7 @@ impl<'t, T: Scalar> Tensor<'t, T> {
             && kernel.len() == N + 2
             && groups > 0
             && kernel[1] * groups == from[1]
-            && kernel[0] % groups == 0;
+            && kernel[0].is_multiple_of(groups);
         assert!(fits, "{op}: the weight {kernel:?} does not fit an input of {from:?} in {groups} groups");
         let (batch, outputs, inner) = (from[0], kernel[0], kernel[1]);
         let mut size = [0; N];
@@ -143,7 +143,7 @@ impl<'t, T: Scalar> Tensor<'t, T> {
     fn convolve_transposed<const N: usize>(self, op: &str, weight: Self, bias: Option<Self>, conv: Conv<N>) -> Self {
         let (from, kernel, groups) = (self.shape(), weight.shape(), conv.groups);
         let fits = from.len() == N + 2 && kernel.len() == N + 2 && groups > 0;
-        let fits = fits && kernel[0] == from[1] && from[1] % groups == 0;
+        let fits = fits && kernel[0] == from[1] && from[1].is_multiple_of(groups);
         assert!(fits, "{op}: the weight {kernel:?} does not fit an input of {from:?} in {groups} groups");
         let (batch, inner, outputs) = (from[0], from[1] / groups, kernel[1]);
         let places: usize = from[2..].iter().product();

@@ -29,7 +29,7 @@ impl<T: Scalar> Default for Attention<'_, T> {
 /// The parameters of a recurrent cell of `hidden` units and `gates` gates:
 /// weights are stored the way they multiply, `[in, gates · hidden]`.
 #[derive(Clone, Copy)]
-pub struct Cell<'t, T: Scalar = f32> {
+pub struct RecurrentCell<'t, T: Scalar = f32> {
     /// `[inputs, gates · hidden]`
     pub input: Tensor<'t, T>,
     /// `[hidden, gates · hidden]`
@@ -38,7 +38,7 @@ pub struct Cell<'t, T: Scalar = f32> {
     pub bias: Option<[Tensor<'t, T>; 2]>,
 }
 
-impl<'t, T: Scalar> Cell<'t, T> {
+impl<'t, T: Scalar> RecurrentCell<'t, T> {
     /// The gates' parts from the input and from the hidden state.
     #[track_caller]
     fn parts(&self, op: &str, x: Tensor<'t, T>, h: Tensor<'t, T>, gates: usize) -> [Tensor<'t, T>; 2] {
@@ -141,7 +141,7 @@ impl<'t, T: Scalar> Tensor<'t, T> {
     #[track_caller]
     pub fn group_norm(self, groups: usize, weight: Option<Self>, bias: Option<Self>, eps: T) -> Self {
         let dims = self.shape();
-        let fits = dims.len() >= 2 && groups > 0 && dims[1] % groups == 0;
+        let fits = dims.len() >= 2 && groups > 0 && dims[1].is_multiple_of(groups);
         assert!(fits, "group_norm: {groups} groups of {dims:?}");
         let each = dims[1] / groups * dims[2..].iter().product::<usize>();
         let y = self.reshape([dims[0], groups, each]).standardized(1, eps).reshape(dims);
@@ -284,7 +284,7 @@ impl<'t, T: Scalar> Tensor<'t, T> {
     /// # Panics
     /// If the shapes do not fit.
     #[track_caller]
-    pub fn rnn_cell(self, hidden: Self, cell: Cell<'t, T>) -> Self {
+    pub fn rnn_cell(self, hidden: Self, cell: RecurrentCell<'t, T>) -> Self {
         let [x, h] = cell.parts("rnn_cell", self, hidden, 1);
         (x + h).tanh()
     }
@@ -296,7 +296,7 @@ impl<'t, T: Scalar> Tensor<'t, T> {
     /// # Panics
     /// If the shapes do not fit.
     #[track_caller]
-    pub fn gru_cell(self, hidden: Self, cell: Cell<'t, T>) -> Self {
+    pub fn gru_cell(self, hidden: Self, cell: RecurrentCell<'t, T>) -> Self {
         let [x, h] = cell.parts("gru_cell", self, hidden, 3);
         let (x, h) = (x.chunk(-1, 3), h.chunk(-1, 3));
         let reset = (x[0] + h[0]).sigmoid();
@@ -312,7 +312,7 @@ impl<'t, T: Scalar> Tensor<'t, T> {
     /// # Panics
     /// If the shapes do not fit.
     #[track_caller]
-    pub fn lstm_cell(self, hidden: Self, memory: Self, cell: Cell<'t, T>) -> (Self, Self) {
+    pub fn lstm_cell(self, hidden: Self, memory: Self, cell: RecurrentCell<'t, T>) -> (Self, Self) {
         let [x, h] = cell.parts("lstm_cell", self, hidden, 4);
         let gates = (x + h).chunk(-1, 4);
         let memory = gates[1].sigmoid() * memory + gates[0].sigmoid() * gates[2].tanh();

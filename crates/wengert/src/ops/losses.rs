@@ -304,7 +304,7 @@ impl<'t, T: Scalar> Tensor<'t, T> {
         }
         let tape = self.tape();
         let kept = |row: usize| ignore != Some(labels[row]);
-        let index = tape.arena().from_fn(rows, |row| if kept(row) { labels[row] } else { 0 });
+        let index = tape.arena().fill(rows, |row| if kept(row) { labels[row] } else { 0 });
         let x = self.reshape([rows, classes]);
         // Of every row: the weight of its label, 0 if it is ignored.
         let mask = tape.fill([rows], |row| if kept(row) { T::ONE } else { T::ZERO });

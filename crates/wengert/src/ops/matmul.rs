@@ -36,7 +36,7 @@ impl Side {
 
     /// (batch axes, rows, columns)
     #[inline(always)]
-    fn dims<'a, T: Scalar>(self, v: &'a impl Values<T>) -> (&'a [usize], usize, usize) {
+    fn dims<T: Scalar>(self, v: &impl Values<T>) -> (&[usize], usize, usize) {
         let (batch, rows, columns) = split(v.value(self.x).layout.dims);
         if self.transposed { (batch, columns, rows) } else { (batch, rows, columns) }
     }

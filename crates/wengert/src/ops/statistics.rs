@@ -161,7 +161,7 @@ impl<'t, T: Scalar> Tensor<'t, T> {
         if p == 1.0 {
             return size.sum_mask(mask, keepdim);
         }
-        if p == f64::INFINITY || p == f64::NEG_INFINITY {
+        if p.is_infinite() {
             return size.extreme(p > 0.0, mask, keepdim);
         }
         // Where a base is 0 its power has no slope to pass on.

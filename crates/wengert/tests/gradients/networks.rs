@@ -2,7 +2,7 @@
 
 use rand::SeedableRng;
 use rand::rngs::StdRng;
-use wengert::{Attention, Cell, Conv, CrossEntropy, Pool, Reduction};
+use wengert::{Attention, Conv, CrossEntropy, Pool, RecurrentCell, Reduction};
 
 use crate::table::*;
 
@@ -102,14 +102,14 @@ pub(crate) const OPS: &[Entry] = &[
         )
     }),
     op(&["rnn_cell"], Shapes(&[&[2, 3], &[2, 2], &[3, 2], &[2, 2]]), All, |_, x| {
-        x[0].rnn_cell(x[1], Cell { input: x[2], hidden: x[3], bias: None })
+        x[0].rnn_cell(x[1], RecurrentCell { input: x[2], hidden: x[3], bias: None })
     }),
     op(&["gru_cell"], Shapes(&[&[2, 3], &[2, 2], &[3, 6], &[2, 6]]), All, |tape, x| {
         let bias = Some([tape.linspace(-1.0, 1.0, 6), tape.linspace(0.0, 2.0, 6)]);
-        x[0].gru_cell(x[1], Cell { input: x[2], hidden: x[3], bias })
+        x[0].gru_cell(x[1], RecurrentCell { input: x[2], hidden: x[3], bias })
     }),
     op(&["lstm_cell"], Shapes(&[&[2, 3], &[2, 2], &[3, 8], &[2, 8]]), All, |_, x| {
-        let (h, c) = x[0].lstm_cell(x[1], x[1].square(), Cell { input: x[2], hidden: x[3], bias: None });
+        let (h, c) = x[0].lstm_cell(x[1], x[1].square(), RecurrentCell { input: x[2], hidden: x[3], bias: None });
         h + c * c
     }),
 ];
