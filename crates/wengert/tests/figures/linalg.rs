@@ -1,9 +1,8 @@
-//! Linear algebra, einsum and matrix products against PyTorch's figures:
-//! values, gradients, and gradients of gradients.
+//! Linear algebra, einsum and matrix products.
 
-use wengert::{Array, Tape, Tensor, Triangular};
+use wengert::{Tape, Triangular};
 
-type T<'t> = Tensor<'t, f64>;
+use crate::{T, check};
 
 fn run<'t>(tape: &'t Tape<f64>, name: &str, x: &[T<'t>]) -> T<'t> {
     let number = |prefix: &str| name[prefix.len()..].parse().unwrap();
@@ -36,63 +35,9 @@ fn run<'t>(tape: &'t Tape<f64>, name: &str, x: &[T<'t>]) -> T<'t> {
     }
 }
 
-fn arrays(text: &str) -> Vec<Array<f64>> {
-    let array = |text: &str| {
-        let (shape, data) = text.split_once(':').unwrap();
-        let shape: Vec<usize> = shape.split(',').filter(|s| !s.is_empty()).map(|s| s.parse().unwrap()).collect();
-        let data: Vec<f64> = data.split(',').filter(|s| !s.is_empty()).map(|s| s.parse().unwrap()).collect();
-        Array::new(shape, data)
-    };
-    text.split(' ').map(array).collect()
-}
-
-fn weights<'t>(tape: &'t Tape<f64>, x: T<'t>, a: f64, b: f64) -> T<'t> {
-    let w: Vec<f64> = (0..x.len()).map(|i| (a * i as f64 + b).cos()).collect();
-    tape.input(x.shape(), &w)
-}
-
-fn compare(what: &str, got: T<'_>, expected: &Array<f64>, wrong: &mut String) {
-    let close = |a: f64, b: f64| a == b || a.is_nan() && b.is_nan() || (a - b).abs() <= 1e-9 * b.abs().max(1.0);
-    let same =
-        got.shape() == expected.shape() && got.to_vec().iter().zip(expected.as_slice()).all(|(&a, &b)| close(a, b));
-    if !same {
-        let (a, b) = (got.shape(), expected.shape());
-        *wrong += &format!("{what}: {a:?} {:?}, PyTorch {b:?} {:?}\n", got.to_vec(), expected.as_slice());
-    }
-}
-
 #[test]
 fn values_and_derivatives() {
-    let mut wrong = String::new();
-    for line in include_str!("fixtures/linalg.txt").lines().filter(|l| !l.starts_with('#')) {
-        let [name, inputs, value, first, second] = line.split('|').collect::<Vec<_>>().try_into().unwrap();
-        let what = format!("{name} {inputs}");
-        let tape = Tape::new_f64();
-        let x: Vec<T<'_>> = arrays(inputs).into_iter().map(|a| tape.tensor(a).require_grad()).collect();
-        let y = run(&tape, name, &x);
-        compare(&what, y, &arrays(value)[0], &mut wrong);
-        let loss = (y * weights(&tape, y, 0.7, 0.3)).sum();
-        let (first, second) = (arrays(first), arrays(second));
-        let plain = loss.backward();
-        let grads: Vec<T<'_>> = match x.len() {
-            1 => loss.grad([x[0]]).to_vec(),
-            2 => loss.grad([x[0], x[1]]).to_vec(),
-            3 => loss.grad([x[0], x[1], x[2]]).to_vec(),
-            _ => loss.grad([x[0], x[1], x[2], x[3]]).to_vec(),
-        };
-        let mut total = tape.scalar(0.0);
-        for (i, &g) in grads.iter().enumerate() {
-            compare(&format!("{what}: gradient {i}"), g, &first[i], &mut wrong);
-            let p = plain.get(x[i]).map_or_else(|| tape.zeros(x[i].shape()), |p| tape.input(p.shape(), p.as_slice()));
-            compare(&format!("{what}: plain gradient {i}"), p, &first[i], &mut wrong);
-            total = total + (g * weights(&tape, g, 1.1, 0.5)).sum();
-        }
-        for (i, &x) in x.iter().enumerate() {
-            let h = if total.requires_grad() { total.grad([x])[0] } else { tape.zeros(x.shape()) };
-            compare(&format!("{what}: second {i}"), h, &second[i], &mut wrong);
-        }
-    }
-    assert!(wrong.is_empty(), "{wrong}");
+    check(include_str!("../fixtures/linalg.txt"), run);
 }
 
 #[test]
