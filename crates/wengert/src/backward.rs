@@ -7,6 +7,7 @@ use crate::entries::Entry;
 use crate::gradients::Gradients;
 use crate::kernels::map::copy;
 use crate::kernels::{Out, Value};
+use crate::ops::custom::Custom;
 use crate::ops::leaf::Leaf;
 use crate::ops::{Emit, Id, Inferred, List, Op, Values, reduce, view};
 use crate::pool::{Held, Pool};
@@ -103,6 +104,31 @@ impl<T: Scalar> Emit for Plain<'_, T> {
         }
         let t = self.temporary(&op);
         self.pass(x, &entry, t);
+    }
+
+    fn custom(&mut self, op: Custom, y: Id, g: Id) {
+        let tape = self.tape;
+        // On the scope's tape, whose memory comes back at the end.
+        tape.evaluate(|scope| {
+            let lift = |x: Id| {
+                let copy = scope.copy_of(tape.value(x));
+                if tape.entry(x).tracked { copy.require_grad() } else { copy }
+            };
+            let inputs: SmallVec<[_; 8]> = op.operands().map(lift).collect();
+            let (output, cotangent) = (scope.copy_of(tape.value(y)), scope.copy_of(self.value(g)));
+            op.backward(&inputs, output, cotangent, |x, contribution| {
+                let entry = tape.entry(x);
+                if entry.tracked {
+                    let t = self.sweep.pool.fresh::<T>(&contribution.shape().into());
+                    let data = self.sweep.pool.exclusive(t).expect("fresh memory");
+                    let from = contribution.value();
+                    let out = Out { data, dims: from.layout.dims, len: from.layout.len, add: false };
+                    // SAFETY: fresh memory of this shape.
+                    unsafe { copy(tape.machine.isa, from, out) };
+                    self.pass(x, &entry, t);
+                }
+            });
+        });
     }
 
     fn dims(&self, x: Id) -> List<usize> {

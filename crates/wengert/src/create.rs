@@ -6,6 +6,7 @@ use rand::Rng;
 
 use crate::array::Array;
 use crate::error::{Error, raise};
+use crate::kernels::Value;
 use crate::ops::leaf::Leaf;
 use crate::params::{Parameter, normal, uniform};
 use crate::scalar::Scalar;
@@ -194,12 +195,29 @@ impl<T: Scalar> Tape<T> {
         Tensor::new(self, self.parameter(parameter, Location::caller()))
     }
 
+    /// The tensor whose elements, in row-major order, a function gives.
+    ///
+    /// ```
+    /// let tape = wengert::Tape::new();
+    /// assert_eq!(tape.from_fn([2, 2], |i| i as f32).to_vec(), [0.0, 1.0, 2.0, 3.0]);
+    /// ```
+    #[allow(clippy::wrong_self_convention, reason = "the name of arrays' and iterators' own")]
+    #[track_caller]
+    pub fn from_fn(&self, shape: impl AsRef<[usize]>, f: impl FnMut(usize) -> T) -> Tensor<'_, T> {
+        self.fill(shape, f)
+    }
+
     /// A copy of a tensor of another tape (the scope of [`Tape::evaluate`], or
     /// another thread's), as a constant of this one.
     #[track_caller]
     pub fn constant(&self, x: Tensor<'_, T>) -> Tensor<'_, T> {
-        self.create(x.shape(), |to| {
-            x.value().for_each(|v| {
+        self.copy_of(x.value())
+    }
+
+    #[track_caller]
+    pub(crate) fn copy_of(&self, x: Value<'_, T>) -> Tensor<'_, T> {
+        self.create(x.layout.dims, |to| {
+            x.for_each(|v| {
                 if let Some(slot) = to.next() {
                     slot.write(v);
                 }

@@ -177,6 +177,7 @@ pub use gradients::{Gradients, Key};
 pub use kernels::gemm::GemmBackend;
 pub use ops::arrange::Padding;
 pub use ops::conv::{Conv, Pool};
+pub use ops::custom::CustomOp;
 pub use ops::layers::{Attention, RecurrentCell};
 pub use ops::linalg::Triangular;
 pub use ops::losses::{CrossEntropy, Reduction};

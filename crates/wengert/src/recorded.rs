@@ -2,10 +2,14 @@
 
 use std::panic::Location;
 
+use smallvec::SmallVec;
+
 use crate::backward::broadcast_axes;
+use crate::ops::custom::Custom;
 use crate::ops::{Emit, Id, List, Op, Values, binary, reduce, view};
 use crate::scalar::Scalar;
 use crate::tape::Tape;
+use crate::tensor::Tensor;
 
 /// What a recorded sweep works with: for every entry, whether it leads to a
 /// wanted input, and its adjoint so far.
@@ -65,6 +69,17 @@ impl<T: Scalar> Emit for Recorder<'_, T> {
             None => self.pending += usize::from(!matches!(self.tape.entry(x).op, Op::Leaf(_))),
         }
         self.state.marks[x.index()].adjoint = Some(id);
+    }
+
+    fn custom(&mut self, op: Custom, y: Id, g: Id) {
+        let tape = self.tape;
+        let inputs: SmallVec<[_; 8]> = op.operands().map(|x| Tensor::new(tape, x)).collect();
+        let (output, cotangent) = (Tensor::new(tape, y), Tensor::new(tape, g));
+        op.backward(&inputs, output, cotangent, |x, contribution| {
+            let lost = tape.is_recording() && cotangent.requires_grad() && !contribution.requires_grad();
+            assert!(!lost, "{}: its derivative cannot be differentiated: make it of tensors", op.name());
+            self.give(x, view::same(contribution.id()));
+        });
     }
 
     fn dims(&self, x: Id) -> List<usize> {

@@ -8,6 +8,7 @@ use std::ptr::NonNull;
 use crate::arena::Arena;
 use crate::backward::Sweep;
 use crate::entries::{Entries, Entry};
+use crate::gradients::Gradients;
 use crate::kernels::gemm::GemmBackend;
 use crate::kernels::{Machine, Out, Value};
 use crate::ops::leaf::Leaf;
@@ -51,6 +52,9 @@ pub struct Stats {
     /// Bytes taken from the system for adjoints by plain sweeps: the peak of
     /// those alive at one time.
     pub sweep_bytes: usize,
+    /// Bytes taken from the system by the tape on which [`Tape::evaluate`]
+    /// and [`Tape::checkpoint`] work.
+    pub scope_bytes: usize,
 }
 
 /// A Wengert list: the operations of one step, in order, and their values.
@@ -85,6 +89,7 @@ pub struct Tape<T: Scalar = f32> {
     pub(crate) sweep: Cell<Option<Box<Sweep>>>,
     pub(crate) marks: Cell<Option<Box<Recording>>>,
     child: Cell<Option<Box<Tape<T>>>>,
+    block_gradients: Cell<Option<Box<Gradients<T>>>>,
 }
 
 // SAFETY: entries point into the tape's own arena, or into parameters, which
@@ -142,6 +147,7 @@ impl<T: Scalar> Tape<T> {
             sweep: Cell::new(None),
             marks: Cell::new(None),
             child: Cell::new(None),
+            block_gradients: Cell::new(None),
         }
     }
 
@@ -176,6 +182,10 @@ impl<T: Scalar> Tape<T> {
         let sweep = self.sweep.take();
         let sweep_bytes = sweep.as_ref().map_or(0, |s| s.reserved_bytes());
         self.sweep.set(sweep);
+        let child = self.child.take();
+        let scope_bytes =
+            child.as_ref().map(|c| c.stats()).map_or(0, |s| s.reserved_bytes + s.sweep_bytes + s.scope_bytes);
+        self.child.set(child);
         Stats {
             entries: self.entries.len(),
             high_water_entries: self.high_water.max(self.entries.len()),
@@ -183,6 +193,7 @@ impl<T: Scalar> Tape<T> {
             high_water_bytes: self.arena.high_water_bytes(),
             reserved_bytes: self.arena.reserved_bytes(),
             sweep_bytes,
+            scope_bytes,
         }
     }
 
@@ -263,6 +274,28 @@ impl<T: Scalar> Tape<T> {
         let result = f(&child);
         self.child.set(Some(child));
         result
+    }
+
+    /// Runs `f` on the scope's tape, recording, with gradients of its own: a
+    /// block of a checkpoint once more.
+    pub(crate) fn recompute(&self, f: impl for<'c> FnOnce(&'c Tape<T>, &mut Gradients<T>)) {
+        let mut child = self.child.take().unwrap_or_default();
+        let mut grads = self.block_gradients.take().unwrap_or_default();
+        child.rewind();
+        child.check_finite.set(self.check_finite.get());
+        child.machine.gemm.set(self.machine.gemm.get());
+        grads.zero();
+        f(&child, &mut grads);
+        self.child.set(Some(child));
+        self.block_gradients.set(Some(grads));
+    }
+
+    /// Appends an op of a user, whose value another entry has.
+    pub(crate) fn append_value(&self, op: Op, value: Id, tracked: bool, location: &'static Location<'static>) -> Id {
+        let entry = self.entry(value);
+        let recording = self.recording.get();
+        let op = if recording { op } else { Leaf::Constant.into() };
+        self.entries.push(Entry { op, tracked: tracked && recording, retained: false, location, ..entry })
     }
 
     pub(crate) fn id(&self) -> u64 {

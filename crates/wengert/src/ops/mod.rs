@@ -8,6 +8,7 @@
 pub(crate) mod arrange;
 pub(crate) mod binary;
 pub(crate) mod conv;
+pub(crate) mod custom;
 pub(crate) mod einsum;
 mod elementwise;
 pub(crate) mod functions;
@@ -31,6 +32,7 @@ use crate::scalar::Scalar;
 use crate::shape::{Dims, Layout, Strides, broadcast};
 
 use binary::{Binary, Share};
+use custom::Custom;
 use index::{Pick, Take, Unpick, Untake};
 use leaf::Leaf;
 use linalg::Linalg;
@@ -146,6 +148,7 @@ pub(crate) enum Op {
     Untake(Untake),
     Scan(Scan),
     Linalg(Linalg),
+    Custom(Custom),
 }
 
 /// Where an op finds its operands.
@@ -176,6 +179,8 @@ pub(crate) trait Emit {
     /// Adds the result of an op to the adjoint of `x`. Axes along which `x`
     /// was broadcast are summed away.
     fn give(&mut self, x: Id, op: Op);
+    /// Calls the user's derivative of an op of theirs.
+    fn custom(&mut self, op: Custom, y: Id, g: Id);
     /// The shape of `x`.
     fn dims(&self, x: Id) -> List<usize>;
 
@@ -210,6 +215,7 @@ macro_rules! families {
             Op::Untake($f) => $body,
             Op::Scan($f) => $body,
             Op::Linalg($f) => $body,
+            Op::Custom($f) => $body,
         }
     };
 }
@@ -261,7 +267,8 @@ impl Op {
             | Op::Pick(_)
             | Op::Take(_)
             | Op::Scan(_)
-            | Op::Linalg(_) => false,
+            | Op::Linalg(_)
+            | Op::Custom(_) => false,
         }
     }
 
