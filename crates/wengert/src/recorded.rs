@@ -18,6 +18,8 @@ pub(crate) struct Recording {
     marks: Vec<Mark>,
     stamp: u64,
     ancestors: Vec<Id>,
+    /// That of a sweep inside this one (a checkpoint's), kept for the next.
+    inner: Option<Box<Recording>>,
 }
 
 #[derive(Clone, Copy)]
@@ -91,7 +93,7 @@ impl<T: Scalar> Recorder<'_, T> {
     /// Marks the entries between the root and the wanted inputs. Only
     /// ancestors of the root are looked at.
     fn mark(&mut self, root: Id, wanted: &[Id]) {
-        let Recording { marks, stamp, ancestors } = &mut *self.state;
+        let Recording { marks, stamp, ancestors, .. } = &mut *self.state;
         *stamp += 1;
         ancestors.clear();
         let none = Mark { visited: 0, needed: 0, adjoint: None };
@@ -170,15 +172,17 @@ pub(crate) fn sweep<T: Scalar, const N: usize>(
     cotangent: Id,
     inputs: [Id; N],
 ) -> [Option<Id>; N] {
-    let state = tape.marks.take().unwrap_or_default();
+    let mut state = tape.marks.take().unwrap_or_default();
+    tape.marks.set(state.inner.take());
     let mut recorder = Recorder { tape, state, pending: 0, location: Location::caller() };
     T::sweep_recorded(&mut recorder, root, cotangent, &inputs);
-    let state = recorder.state;
+    let mut state = recorder.state;
     let adjoint = |x: Id| {
         let mark = state.marks.get(x.index()).filter(|m| m.needed == state.stamp);
         mark.and_then(|m| m.adjoint)
     };
     let found = inputs.map(adjoint);
+    state.inner = tape.marks.take();
     tape.marks.set(Some(state));
     found
 }
