@@ -45,6 +45,7 @@ pub struct Check {
     order: u32,
     probes: usize,
     reference: Option<Array<f64>>,
+    count: Option<fn() -> u64>,
 }
 
 impl Default for Check {
@@ -56,7 +57,7 @@ impl Default for Check {
 impl Check {
     /// A step of 1e-4, a tolerance of 1e-6, second order, 32 elements probed.
     pub fn new() -> Self {
-        Check { step: 1e-4, tolerance: 1e-6, order: 2, probes: 32, reference: None }
+        Check { step: 1e-4, tolerance: 1e-6, order: 2, probes: 32, reference: None, count: None }
     }
 
     /// The step `h` of finite differences, for `|x| <= 1`; it grows with `|x|`
@@ -97,6 +98,70 @@ impl Check {
         self
     }
 
+    /// Checks too that a loop over the function allocates nothing from its
+    /// third turn on, forward and backward. `count` gives the requests to the
+    /// allocator so far: [`CountingAllocator::requests`](crate::CountingAllocator::requests),
+    /// where that is the program's allocator. The function itself must not
+    /// allocate then.
+    pub fn count(mut self, count: fn() -> u64) -> Self {
+        self.count = Some(count);
+        self
+    }
+
+    /// [`Check::run`], and the same function in `f32`, whose value and
+    /// gradients have to agree within `rounding` (a part of the larger number,
+    /// or of 1).
+    ///
+    /// ```
+    /// use wengert::Array;
+    /// use wengert_check::Check;
+    /// let x = Array::from([1.0, -2.0]);
+    /// Check::new().run_both([x], 1e-5, |_, [x]| x.exp().tanh(), |_, [x]| x.exp().tanh())?;
+    /// # Ok::<(), wengert_check::CheckError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Check::run`].
+    pub fn run_both<const N: usize, F, G>(
+        &self,
+        inputs: [Array<f64>; N],
+        rounding: f64,
+        f: F,
+        single: G,
+    ) -> Result<(), CheckError>
+    where
+        F: for<'c> Fn(&'c Tape<f64>, [Tensor<'c, f64>; N]) -> Tensor<'c, f64>,
+        G: for<'c> Fn(&'c Tape<f32>, [Tensor<'c, f32>; N]) -> Tensor<'c, f32>,
+    {
+        // Inputs which f32 has too: what differs is the function alone.
+        let inputs = inputs.map(|x| x.map(|x| f64::from(x as f32)));
+        self.run(inputs.clone(), &f)?;
+        let mut function = Function { f: &f, tape: Tape::new_f64(), inputs };
+        let exact = function.plain((1u32 << N) - 1, Form::Contiguous);
+        let tape = Tape::new();
+        let x = function.inputs.each_ref().map(|x| {
+            let values: Vec<f32> = x.iter().map(|&x| x as f32).collect();
+            tape.input(x.shape(), &values).require_grad()
+        });
+        let y = single(&tape, x);
+        let widen = |shape: &[usize], values: &[f32]| {
+            Array::new(shape, values.iter().map(|&x| f64::from(x)).collect::<Vec<_>>())
+        };
+        let closeness = Closeness { relative: rounding, absolute: rounding };
+        let value = widen(y.shape(), &y.to_vec());
+        closeness.compare(CheckKind::SinglePrecision, None, &value, &exact.value)?;
+        if !y.requires_grad() {
+            return Ok(());
+        }
+        let weights: Vec<f32> = cotangent(y.shape()).iter().map(|&x| x as f32).collect();
+        let grads = y.backward_with(tape.input(y.shape(), &weights));
+        (0..N).try_for_each(|i| {
+            let gradient = grads.get(x[i]).map_or_else(|| vec![0.0; x[i].len()], |g| g.as_slice().to_vec());
+            let gradient = widen(x[i].shape(), &gradient);
+            closeness.compare(CheckKind::SinglePrecision, Some(i), &gradient, &exact.gradients[i])
+        })
+    }
+
     /// Checks a function at some inputs.
     ///
     /// # Errors
@@ -134,14 +199,30 @@ impl Check {
             }
         }
 
+        if let Some(count) = self.count {
+            let made = function.allocations(count) as f64;
+            Closeness::EXACT.judge(CheckKind::Allocations, None, &[], [(0, made, 0.0)].into_iter())?;
+        }
         let cotangent = cotangent(plain.value.shape());
         let value = |function: &mut Function<F, N>| vec![function.value(true)];
-        function.differences(CheckKind::FirstOrder, self, numeric, &[cotangent], &plain.gradients, value)?;
+        function.differences(
+            CheckKind::FirstOrder,
+            self,
+            numeric,
+            std::slice::from_ref(&cotangent),
+            &plain.gradients,
+            value,
+        )?;
         let direction = function.directions();
         let moved = function.along(&direction, self.step, value).remove(0);
         if self.order > 1 {
             let product = function.directional(&direction);
             numeric.compare(CheckKind::Directional, None, &product, &moved)?;
+            let left = dot(&cotangent, &product);
+            let right: f64 = (0..N).map(|i| dot(&plain.gradients[i], &direction[i])).sum();
+            let size: f64 = plain.gradients.iter().flat_map(|g| g.iter()).map(|g| 1.0 + g.abs()).sum();
+            let rounding = Closeness { absolute: rounding.absolute * (1.0 + size), ..rounding };
+            rounding.judge(CheckKind::DotProduct, None, &[], [(0, left, right)].into_iter())?;
             let second = function.second(&direction);
             let gradient = |function: &mut Function<F, N>| function.plain(all, Form::Contiguous).gradients.to_vec();
             function.differences(CheckKind::SecondOrder, self, numeric, &direction, &second, gradient)?;
@@ -306,6 +387,25 @@ where
         Plain { value: y.to_array(), gradients: std::array::from_fn(gradient) }
     }
 
+    /// The requests to the allocator of three turns, after two.
+    fn allocations(&self, count: fn() -> u64) -> u64 {
+        let (mut tape, mut grads) = (Tape::new_f64(), Gradients::new());
+        let mut start = 0;
+        for turn in 0..5 {
+            if turn == 2 {
+                start = count();
+            }
+            tape.rewind();
+            grads.zero();
+            let x = place(&tape, &self.inputs, u32::MAX, Form::Contiguous);
+            let y = (self.f)(&tape, x);
+            if y.requires_grad() {
+                y.backward_with_into(tape.ones(y.shape()), &mut grads);
+            }
+        }
+        count() - start
+    }
+
     fn recorded(&mut self) -> [Array<f64>; N] {
         self.tape.rewind();
         let x = place(&self.tape, &self.inputs, u32::MAX, Form::Contiguous);
@@ -453,7 +553,6 @@ where
         for (i, d) in direction.iter_mut().enumerate().filter(|(i, _)| *i != input) {
             *d = Array::zeros(self.inputs[i].shape());
         }
-        let dot = |a: &Array<f64>, b: &Array<f64>| a.iter().zip(b.iter()).map(|(a, b)| a * b).sum::<f64>();
         let slopes = self.along(&direction, check.step, of);
         let numeric: f64 = slopes.iter().zip(weights).map(|(s, w)| dot(s, w)).sum();
         let got = dot(gradient, &direction[input]);
@@ -467,6 +566,10 @@ where
             ..e
         })
     }
+}
+
+fn dot(a: &Array<f64>, b: &Array<f64>) -> f64 {
+    a.iter().zip(b.iter()).map(|(a, b)| a * b).sum()
 }
 
 /// `Σ gᵢ · vᵢ` on the tape.

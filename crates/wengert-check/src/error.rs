@@ -25,9 +25,18 @@ pub enum CheckKind {
     /// The derivative of the recorded gradient in its cotangent (the
     /// Jacobian-vector product) against central differences of the value.
     Directional,
+    /// `<u, J v>` against `<Jᵀ u, v>`: the Jacobian-vector product against the
+    /// vector-Jacobian product, without differences.
+    DotProduct,
     /// The gradient of the recorded gradient against central differences of
     /// the gradient.
     SecondOrder,
+    /// Requests to the allocator in a turn of a loop which repeats its shapes,
+    /// from the third on, against none; see [`Check::count`](crate::Check::count).
+    Allocations,
+    /// Values and gradients in `f32` against those in `f64`; see
+    /// [`Check::run_both`](crate::Check::run_both).
+    SinglePrecision,
 }
 
 impl fmt::Display for CheckKind {
@@ -41,6 +50,9 @@ impl fmt::Display for CheckKind {
             CheckKind::Subsets => "some inputs tracked against all",
             CheckKind::Strided => "non-contiguous inputs against contiguous ones",
             CheckKind::Directional => "directional derivative against central differences",
+            CheckKind::DotProduct => "jvp against vjp by the dot-product test",
+            CheckKind::Allocations => "requests to the allocator from the third turn on",
+            CheckKind::SinglePrecision => "f32 against f64",
             CheckKind::SecondOrder => "second derivative against central differences",
         })
     }

@@ -51,11 +51,13 @@
 //! kinks, [`distinct`] of ties, [`landing_on`] hits them on purpose, for tests
 //! of conventions.
 
+mod allocator;
 mod check;
 mod error;
 mod strategies;
 mod values;
 
+pub use allocator::CountingAllocator;
 pub use check::{Check, check_gradients};
 pub use error::{CheckError, CheckKind};
 pub use strategies::{Tensors, broadcastable, broadcastable_pair, broadcastable_triple, shapes, tensor, tensors};

@@ -1,7 +1,10 @@
 //! Every check fails for a function which deserves it, and tells where.
 
 use wengert::{Array, Tape, Tensor};
-use wengert_check::{Check, CheckError, CheckKind, check_gradients};
+use wengert_check::{Check, CheckError, CheckKind, CountingAllocator, check_gradients};
+
+#[global_allocator]
+static ALLOCATOR: CountingAllocator = CountingAllocator;
 
 fn matrix() -> Array<f64> {
     Array::from([[0.5, 1.5, -0.7], [2.0, 0.3, 1.1]])
@@ -108,4 +111,25 @@ fn tolerance_and_step_are_obeyed() {
     // A step of 1 sees past a kink which one of 1e-4 does not.
     let kinked = |step: f64| Check::new().step(step).order(1).run([Array::from([0.5])], |_, [x]| x.relu());
     assert!(kinked(1e-4).is_ok() && kinked(1.0).is_err());
+}
+
+#[test]
+fn a_function_which_allocates() {
+    let check = || Check::new().count(CountingAllocator::requests);
+    check().run([matrix()], |_, [x]| x.exp().matmul(x.t())).unwrap();
+    let error = check().run([matrix()], |_, [x]| x.reshape(vec![6])).unwrap_err();
+    assert_eq!((error.check, error.got), (CheckKind::Allocations, 3.0));
+}
+
+#[test]
+fn a_function_which_is_another_in_single_precision() {
+    let both =
+        |factor: f32| Check::new().run_both([matrix()], 1e-5, |_, [x]| x.tanh() * 2.0, move |_, [x]| x.tanh() * factor);
+    both(2.0).unwrap();
+    let error = both(2.01).unwrap_err();
+    assert_eq!(error.check, CheckKind::SinglePrecision);
+    // The value agrees, and the gradient does not.
+    let error =
+        Check::new().run_both([matrix()], 1e-5, |_, [x]| x.exp(), |_, [x]| x.exp() + x - x.detach()).unwrap_err();
+    assert_eq!((error.check, error.input), (CheckKind::SinglePrecision, Some(0)));
 }

@@ -1,35 +1,12 @@
 //! A training step asks the heap for nothing from the third turn on.
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
-
 use rand::{SeedableRng, rngs::StdRng};
 use wengert::{Gradients, Params, Scalar, Tape};
+use wengert_check::CountingAllocator;
 use wengert_nn::{Adam, AdamW, Linear, Module, Optimizer, Relu, Sequential, Sgd};
 
-struct Counting;
-
-thread_local! {
-    static REQUESTS: Cell<u64> = const { Cell::new(0) };
-}
-
-// SAFETY: every request is handed on to the system's allocator as it is (the
-// other methods, as provided, call these two).
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        REQUESTS.set(REQUESTS.get() + 1);
-        // SAFETY: the caller's contract.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, old: *mut u8, layout: Layout) {
-        // SAFETY: the caller's contract.
-        unsafe { System.dealloc(old, layout) }
-    }
-}
-
 #[global_allocator]
-static HEAP: Counting = Counting;
+static HEAP: CountingAllocator = CountingAllocator;
 
 /// Trains with one of the layers left out every third turn from the fourth on,
 /// so that runs split and step counts part.
@@ -44,14 +21,14 @@ fn train<T: Scalar>(mut opt: impl Optimizer<T>) {
     let (mut tape, mut grads) = (Tape::default(), Gradients::new());
     for turn in 0..12 {
         let model = if turn > 2 && turn % 3 == 0 { &short } else { &whole };
-        let before = REQUESTS.get();
+        let before = CountingAllocator::requests();
         tape.rewind();
         let x = tape.input([5, 7], &[T::ONE; 35]);
         let loss = model.forward(&params, x).cross_entropy(&[0, 1, 2, 0, 1]);
         grads.zero();
         loss.backward_into(&mut grads);
         opt.step(&mut params, &grads);
-        let requests = REQUESTS.get() - before;
+        let requests = CountingAllocator::requests() - before;
         assert!(turn < 2 || requests == 0, "turn {turn}: {requests} requests");
     }
     assert!(params.values().iter().all(|p| p.is_finite()));

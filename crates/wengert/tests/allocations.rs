@@ -3,57 +3,18 @@
 
 #![allow(clippy::eq_op, reason = "a / a is what is tested")]
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
-
 use wengert::{Attention, Conv, CrossEntropy, Padding, Pool, RecurrentCell, Reduction};
 use wengert::{Gradients, Params, Scalar, Tape, Tensor};
-
-/// Counts every request of the calling thread.
-struct Counting;
-
-thread_local! {
-    static REQUESTS: Cell<u64> = const { Cell::new(0) };
-}
-
-fn count() {
-    REQUESTS.with(|n| n.set(n.get() + 1));
-}
-
-// SAFETY: hands on to the system's allocator.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count();
-        // SAFETY: the caller's contract.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        count();
-        // SAFETY: the caller's contract.
-        unsafe { System.alloc_zeroed(layout) }
-    }
-
-    unsafe fn realloc(&self, data: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
-        count();
-        // SAFETY: the caller's contract.
-        unsafe { System.realloc(data, layout, new_size) }
-    }
-
-    unsafe fn dealloc(&self, data: *mut u8, layout: Layout) {
-        // SAFETY: the caller's contract.
-        unsafe { System.dealloc(data, layout) }
-    }
-}
+use wengert_check::CountingAllocator;
 
 #[global_allocator]
-static ALLOCATOR: Counting = Counting;
+static ALLOCATOR: CountingAllocator = CountingAllocator;
 
 /// Requests during `f`.
 fn requests(f: impl FnOnce()) -> u64 {
-    let before = REQUESTS.with(Cell::get);
+    let before = CountingAllocator::requests();
     f();
-    REQUESTS.with(Cell::get) - before
+    CountingAllocator::requests() - before
 }
 
 #[test]

@@ -8,7 +8,6 @@
 //! trained, and how often one training step asked the heap for memory: never.
 //! Draws the loss and the misread digits as SVG.
 
-mod allocations;
 mod cli;
 mod data;
 mod draw;
@@ -21,13 +20,14 @@ use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
 use rand::{SeedableRng, rngs::StdRng, seq::SliceRandom};
 use wengert::{Gradients, Params, Tape, Tensor};
+use wengert_check::CountingAllocator;
 use wengert_nn::{Adam, Linear, Optimizer};
 
 use cli::Options;
 use data::Digits;
 
 #[global_allocator]
-static HEAP: allocations::Counting = allocations::Counting;
+static HEAP: CountingAllocator = CountingAllocator;
 
 /// The share of the digits which is kept for the test.
 const TEST: f64 = 0.2;
@@ -145,7 +145,7 @@ fn fit(
             // Down to a hundredth along half a cosine: the last steps settle.
             let done = history.steps.len() as f64 / total as f64;
             opt.set_lr(options.lr * (0.505 + 0.495 * (std::f64::consts::PI * done).cos()));
-            let (start, requests) = (Instant::now(), allocations::requests());
+            let (start, requests) = (Instant::now(), CountingAllocator::requests());
 
             tape.rewind();
             let x = tape.input([batch.len(), 64], &pixels);
@@ -157,7 +157,7 @@ fn fit(
             loss.backward_into(&mut grads);
             opt.step(params, &grads);
 
-            history.log(value, start.elapsed(), allocations::requests() - requests);
+            history.log(value, start.elapsed(), CountingAllocator::requests() - requests);
             bar.inc(1);
             bar.set_message(format!("{epoch}/{epochs}  loss {value:.4}"));
         }
