@@ -223,9 +223,9 @@ impl<'t, T: Scalar> Tensor<'t, T> {
     /// ```
     /// # use wengert::Conv;
     /// # let tape = wengert::Tape::new();
-    /// let x = tape.tensor([[[1.0, 2.0, 3.0, 4.0]]]);
-    /// let y = x.conv1d(tape.tensor([[[1.0, -1.0]]]), None, Conv::default());
-    /// assert_eq!(y.to_vec(), [-1.0, -1.0, -1.0]);
+    /// let x = tape.tensor([1.0, 2.0, 3.0, 4.0]).reshape([1, 1, 4]);
+    /// let weight = tape.tensor([1.0, -1.0]).reshape([1, 1, 2]);
+    /// assert_eq!(x.conv1d(weight, None, Conv::default()).to_vec(), [-1.0, -1.0, -1.0]);
     /// ```
     ///
     /// # Panics
