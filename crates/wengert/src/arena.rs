@@ -33,7 +33,7 @@ impl Arena {
     #[inline]
     pub(crate) fn alloc<T: Copy>(&self, len: usize) -> NonNull<T> {
         let bytes = len * size_of::<T>();
-        let align = if bytes >= LARGE { CACHE_LINE } else { align_of::<T>() };
+        let align = if bytes >= LARGE { CACHE_LINE.max(align_of::<T>()) } else { align_of::<T>() };
         debug_assert!(bytes <= isize::MAX as usize - CACHE_LINE);
         // SAFETY: `align` is a power of two, and every length has passed
         // `element_count`, which keeps `bytes` rounded up below `isize::MAX`.

@@ -9,7 +9,7 @@
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use wengert::{Array, Gradients, Param, Params, Tape, Tensor};
+use wengert::{Array, Gradients, Padding, Param, Params, Tape, Tensor};
 
 /// A store with a matrix and a bias, new at every call.
 fn model(value: f32) -> (Params, Param, Param) {
@@ -387,4 +387,57 @@ fn stale_adjoints_of_recorded_sweeps_are_not_read() {
     }
     let y = w * w;
     assert_eq!(y.grad([x])[0].to_vec(), [0.0]);
+}
+
+/// Kernels which walk memory by offsets of their own.
+#[test]
+fn scans_factorisations_and_positions() {
+    let tape = Tape::new_f64();
+    let x = tape.linspace(0.1, 1.7, 12).reshape([2, 3, 2]).require_grad();
+    let turned = x.permute([2, 0, 1]);
+    let scans = turned.cumsum(1).sum() + turned.cumprod(-1).sum() + x.logcumsumexp(0).sum();
+    let parts = turned.max_axis(0).0.sum()
+        + x.unfold(1, 2, 1).exp().sum()
+        + x.pad(&[(1, 0), (0, 2)], Padding::Constant(1.0)).sum();
+    let a = turned.select(0, 0).matmul(x.select(2, 1).t()) + tape.eye(2) * 9.0;
+    let systems = a.solve(tape.ones([2])).sum() + a.det() + (a + a.t()).cholesky().sum() + a.inverse().trace();
+    let einsum = tape.einsum("ij,jk,k->i", [a, a, tape.ones([2])]).sum();
+    let y = scans + parts + systems + einsum;
+    let plain = y.backward();
+    let [recorded] = y.grad([x]);
+    for (p, r) in plain.get(x).unwrap().iter().zip(recorded.to_vec()) {
+        assert!((p - r).abs() < 1e-9 * r.abs().max(1.0));
+    }
+    let nothing = tape.zeros([2, 0, 3]).require_grad();
+    let y = nothing.cumsum(1).sum() + nothing.prod() + nothing.cumprod(0).sum() + tape.zeros([0, 0]).det();
+    assert_eq!(y.item(), 2.0);
+    assert_eq!(y.backward().get(nothing).unwrap().len(), 0);
+}
+
+/// Ops of users run code of theirs between borrows of ours.
+#[test]
+fn hooks_checkpoints_and_parameters_which_go() {
+    let mut tape = Tape::new();
+    let mut grads = Gradients::new();
+    for turn in 0..3 {
+        tape.rewind();
+        grads.zero();
+        let mut params = Params::new();
+        let w = params.full("w", [3], 1.0 + turn as f32);
+        {
+            let w = tape.param(&params[w]);
+            let y = tape.checkpoint([w], |scope, x| {
+                let inner = scope.checkpoint([x[0].exp()], |_, x| x[0].square());
+                inner.on_backward(|g| g * g.sum())
+            });
+            let hooked = y.on_backward(|g| g.clamp(-2.0, 2.0));
+            hooked.sum().backward_into(&mut grads);
+            assert!(y.sum().hvp([w], [w.detach()])[0].sum().item().is_finite());
+        }
+        assert!(grads.get(&params[w]).unwrap().iter().all(|g| g.is_finite()));
+        params.values_mut().fill(0.0);
+        drop(params);
+        // The dead parameter's entries are still on the list.
+        assert!(tape.stats().entries > 0 && tape.first_non_finite().is_none());
+    }
 }
