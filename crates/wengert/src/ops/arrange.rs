@@ -148,8 +148,13 @@ impl<'t, T: Scalar> Tensor<'t, T> {
         let (mut split, mut spread, mut to) = (Dims::new(), Dims::new(), Dims::new());
         for (k, &count) in counts.iter().enumerate() {
             let n = if k < lead { 1 } else { from[k - lead] };
-            split.extend([1, n]);
-            spread.extend([count, n]);
+            // An axis beside the own one only where both are needed.
+            if count != 1 && n != 1 {
+                split.push(1);
+                spread.push(count);
+            }
+            split.push(n);
+            spread.push(if n == 1 { count } else { n });
             to.push(count * n);
         }
         self.reshape(split).broadcast_to(spread).reshape(to)

@@ -108,7 +108,7 @@ pub(crate) const OPS: &[Entry] = &[
     }),
     op(&["gather"], Axis, All, |_, x| {
         let last = x[0].shape()[0] - 1;
-        let index: Vec<usize> = (0..x[0].len()).map(|i| i * 7 % (last + 1)).collect();
+        let index: Short<usize> = (0..x[0].len()).map(|i| i * 7 % (last + 1)).collect();
         x[0].square().gather(0, x[0].shape(), &index).exp()
     }),
     // Reductions.
@@ -133,10 +133,8 @@ pub(crate) const OPS: &[Entry] = &[
     op(&["t", "reshape"], Matrix, All, |_, x| x[0].t().square().reshape([x[0].len()]).square()),
     op(&["permute"], Matrix, All, |_, x| x[0].permute(&*reversed(x[0])).tanh() + 1.0),
     op(&["contiguous"], Matrix, All, |_, x| x[0].square().t().contiguous() * x[0].t()),
-    op(&["broadcast_to"], One, All, |_, x| x[0].broadcast_to([&[2, 3], x[0].shape()].concat()).square()),
-    op(&["broadcast_to", "reshape"], One, All, |_, x| {
-        x[0].broadcast_to([&[2], x[0].shape()].concat()).reshape([2 * x[0].len()])
-    }),
+    op(&["broadcast_to"], One, All, |_, x| x[0].broadcast_to(before(&[2, 3], x[0])).square()),
+    op(&["broadcast_to", "reshape"], One, All, |_, x| x[0].broadcast_to(before(&[2], x[0])).reshape([2 * x[0].len()])),
     // Products.
     op(&["matmul"], Matrix, All, |_, x| x[0].matmul(x[0].t())),
     op(&["matmul"], Matrix, All, |_, x| x[0].t().matmul(x[0])),
@@ -162,11 +160,18 @@ pub(crate) const OPS: &[Entry] = &[
     }),
 ];
 
-fn reversed(x: T<'_>) -> Vec<isize> {
+/// A list which is not on the heap: the checks count what the functions ask it for.
+type Short<T> = smallvec::SmallVec<[T; 256]>;
+
+fn before(lengths: &[usize], x: T<'_>) -> Short<usize> {
+    lengths.iter().chain(x.shape()).copied().collect()
+}
+
+fn reversed(x: T<'_>) -> Short<isize> {
     (0..x.rank() as isize).rev().collect()
 }
 
-fn labels(x: T<'_>) -> Vec<usize> {
+fn labels(x: T<'_>) -> Short<usize> {
     let (&classes, batch) = x.shape().split_last().unwrap();
     (0..batch.iter().product()).map(|row| row * 7 % classes).collect()
 }

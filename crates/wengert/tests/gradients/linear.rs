@@ -37,7 +37,9 @@ pub(crate) const OPS: &[Entry] = &[
     op(&["solve"], Shapes(&[&[2, 3, 3], &[3, 2]]), All, |tape, x| regular(tape, x[0]).solve(x[1].exp()).square()),
     op(&["inverse"], Shapes(BATCH), All, |tape, x| regular(tape, x[0]).inverse()),
     op(&["det"], Shapes(BATCH), All, |tape, x| regular(tape, x[0]).det()),
-    op(&["det"], Shapes(&[&[2, 2]]), All, |tape, x| (x[0] * tape.tensor([[1.0, 0.0], [1.0, 0.0]])).det() + x[0].sum()),
+    op(&["det"], Shapes(&[&[2, 2]]), All, |tape, x| {
+        (x[0] * tape.input([2, 2], &[1.0, 0.0, 1.0, 0.0])).det() + x[0].sum()
+    }),
     op(&["logdet", "slogdet"], Shapes(SQUARE), All, |tape, x| {
         definite(tape, x[0]).logdet() + (x[0] - tape.eye(3) * 4.0).slogdet().1
     }),

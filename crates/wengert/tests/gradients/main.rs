@@ -8,7 +8,13 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 use wengert::{Array, Tape};
-use wengert_check::{CheckError, Values, away_from, broadcastable, check_gradients, distinct, shapes, tensor, tensors};
+use wengert_check::{
+    Check, CheckError, CountingAllocator, Values, away_from, broadcastable, check_gradients, distinct, shapes, tensor,
+    tensors,
+};
+
+#[global_allocator]
+static ALLOCATOR: CountingAllocator = CountingAllocator;
 
 mod basics;
 mod linear;
@@ -69,7 +75,7 @@ fn strategy(entry: &Entry) -> BoxedStrategy<Vec<Array<f64>>> {
 fn check(f: Function, inputs: Vec<Array<f64>>) -> Result<(), CheckError> {
     fn checked<const N: usize>(f: Function, inputs: Vec<Array<f64>>) -> Result<(), CheckError> {
         let inputs = <[_; N]>::try_from(inputs).expect("N inputs");
-        check_gradients(inputs, |tape, x| f(tape, &x))
+        Check::new().count(CountingAllocator::requests).run(inputs, |tape, x| f(tape, &x))
     }
     match inputs.len() {
         1 => checked::<1>(f, inputs),

@@ -33,11 +33,11 @@ pub(crate) const OPS: &[Entry] = &[
         x[0].kl_div(x[1].exp(), false, Reduction::Sum) + x[0].kl_div(x[1], true, Reduction::None)
     }),
     op(&["hinge_embedding_loss"], Shapes(&[&[2, 2]]), NonZero, |tape, x| {
-        x[0].hinge_embedding_loss(tape.tensor([[1.0, -1.0], [-1.0, 1.0]]), 5.0, Reduction::None).square()
+        x[0].hinge_embedding_loss(tape.input([2, 2], &[1.0, -1.0, -1.0, 1.0]), 5.0, Reduction::None).square()
     }),
     op(&["cosine_similarity"], Shapes(PAIR), NonZero, |_, x| x[0].cosine_similarity(x[1], -1, 1e-8)),
     op(&["cosine_embedding_loss"], Shapes(PAIR), Positive, |tape, x| {
-        x[0].cosine_embedding_loss(x[1], tape.tensor([1.0, -1.0]), -1.5, Reduction::None)
+        x[0].cosine_embedding_loss(x[1], tape.input([2], &[1.0, -1.0]), -1.5, Reduction::None)
     }),
     op(&["cross_entropy_with"], Shapes(&[&[3, 4], &[4]]), All, |_, x| {
         let options =
@@ -94,7 +94,7 @@ pub(crate) const OPS: &[Entry] = &[
         x[0].attention(x[1], x[2], Attention { causal: true, ..Attention::default() })
     }),
     op(&["attention"], Shapes(&[&[3, 2], &[4, 2], &[4, 3], &[3, 4]]), All, |tape, x| {
-        let allowed = tape.tensor([[1.0, 0.0, 1.0, 1.0], [0.0; 4], [0.0, 1.0, 0.0, 0.0]]);
+        let allowed = tape.input([3, 4], &[1.0, 0.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0]);
         x[0].attention(
             x[1],
             x[2],

@@ -41,7 +41,7 @@ pub(crate) const OPS: &[Entry] = &[
     op(&["pad"], Shapes(&[&[2, 4]]), All, |_, x| x[0].pad(&[(1, 2), (3, 0)], Padding::Replicate).exp()),
     op(&["pad"], Shapes(&[&[2, 4]]), All, |_, x| x[0].pad(&[(1, 2), (4, 3)], Padding::Circular).exp()),
     op(&["roll"], Axis, All, |_, x| x[0].roll(-2, 0) * x[0].square()),
-    op(&["repeat"], Axis, All, |_, x| x[0].repeat(&[&[2][..], &vec![1; x[0].rank() - 1], &[2]].concat()).square()),
+    op(&["repeat"], Axis, All, |_, x| x[0].repeat(&[2, 1, 1, 1, 1, 1, 2][..x[0].rank() + 1]).square()),
     op(&["repeat_interleave"], Axis, All, |_, x| x[0].repeat_interleave(3, -1).square()),
     op(&["tril", "triu"], Matrix, All, |_, x| x[0].square().tril(0) + x[0].exp().triu(1) + x[0].triu(-1)),
     op(&["diagonal"], Matrix, All, |_, x| x[0].square().diagonal(0, -2, -1).exp()),
