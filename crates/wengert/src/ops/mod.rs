@@ -19,6 +19,7 @@ pub(crate) mod linalg;
 pub(crate) mod loss;
 pub(crate) mod losses;
 pub(crate) mod matmul;
+pub(crate) mod norm;
 pub(crate) mod reduce;
 pub(crate) mod scan;
 pub(crate) mod slice;
@@ -37,6 +38,7 @@ use index::{Pick, Take, Unpick, Untake};
 use leaf::Leaf;
 use linalg::Linalg;
 use matmul::Matmul;
+use norm::Norm;
 use reduce::Reduce;
 use scan::Scan;
 use slice::{Concat, Slice, Unslice};
@@ -139,6 +141,7 @@ pub(crate) enum Op {
     Matmul(Matmul),
     Softmax(Softmax),
     SoftmaxGrad(SoftmaxGrad),
+    Norm(Norm),
     Pick(Pick),
     Unpick(Unpick),
     Slice(Slice),
@@ -206,6 +209,7 @@ macro_rules! families {
             Op::Matmul($f) => $body,
             Op::Softmax($f) => $body,
             Op::SoftmaxGrad($f) => $body,
+            Op::Norm($f) => $body,
             Op::Pick($f) => $body,
             Op::Unpick($f) => $body,
             Op::Slice($f) => $body,
@@ -264,6 +268,7 @@ impl Op {
             Op::Leaf(_)
             | Op::Softmax(_)
             | Op::SoftmaxGrad(_)
+            | Op::Norm(_)
             | Op::Pick(_)
             | Op::Take(_)
             | Op::Scan(_)
