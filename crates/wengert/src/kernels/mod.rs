@@ -18,6 +18,7 @@ pub(crate) mod nest;
 pub(crate) mod norm;
 pub(crate) mod reduce;
 pub(crate) mod softmax;
+pub(crate) mod windows;
 
 use std::cell::Cell;
 use std::mem::MaybeUninit;

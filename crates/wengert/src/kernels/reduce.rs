@@ -12,6 +12,8 @@ pub(crate) trait Fold<T> {
     /// The result over no elements.
     const EMPTY: T;
     fn fold(a: T, b: T) -> T;
+    /// `n` times the same element, `n > 0`.
+    fn repeat(a: T, n: usize) -> T;
 }
 
 pub(crate) struct Sum;
@@ -24,6 +26,9 @@ impl<T: Scalar> Fold<T> for Sum {
     fn fold(a: T, b: T) -> T {
         a + b
     }
+    fn repeat(a: T, n: usize) -> T {
+        a * T::from_f64(n as f64)
+    }
 }
 
 // A comparison with NaN is false, so both operands are asked: NaN stays.
@@ -33,6 +38,9 @@ impl<T: Scalar> Fold<T> for Max {
     fn fold(a: T, b: T) -> T {
         if a > b || a.is_nan() { a } else { b }
     }
+    fn repeat(a: T, _: usize) -> T {
+        a
+    }
 }
 
 impl<T: Scalar> Fold<T> for Min {
@@ -40,6 +48,9 @@ impl<T: Scalar> Fold<T> for Min {
     #[inline(always)]
     fn fold(a: T, b: T) -> T {
         if a < b || a.is_nan() { a } else { b }
+    }
+    fn repeat(a: T, _: usize) -> T {
+        a
     }
 }
 
@@ -166,7 +177,15 @@ pub(crate) unsafe fn reduce<T: Scalar, F: Fold<T>>(isa: Isa, x: Value<'_, T>, ma
             *stride = 0;
         }
     }
-    let nest = Nest::new(x.layout.dims, [x.layout.strides, &to]);
+    // An axis along which the same memory is read again and again is a factor.
+    let mut dims = Dims::from_slice(x.layout.dims);
+    let mut repeated = 1;
+    for (i, dim) in dims.iter_mut().enumerate() {
+        if mask >> i & 1 == 1 && x.layout.strides[i] == 0 && *dim > 1 {
+            repeated *= std::mem::replace(dim, 1);
+        }
+    }
+    let nest = Nest::new(&dims, [x.layout.strides, &to]);
     let [(rows, [row, to_row]), (len, [step, to_step])] = nest.plane();
     // SAFETY: the nest visits positions of both layouts.
     unsafe {
@@ -178,19 +197,34 @@ pub(crate) unsafe fn reduce<T: Scalar, F: Fold<T>>(isa: Isa, x: Value<'_, T>, ma
         nest.for_each_plane(|[from, to]| {
             let (from, to) = (x.data.offset(from), out.data.offset(to));
             match (to_row, to_step, step) {
+                _ if repeated > 1 => fold_each::<T, F>(from, to, nest.plane(), repeated),
                 (_, 0, 1) => fold_rows::<T, F>(isa, from, row, rows, len, to, to_row),
                 (0, 1, 1) => fold_columns::<T, F>(isa, from, row, rows, len, to),
-                _ => {
-                    for i in 0..rows as isize {
-                        let (from, to) = (from.offset(i * row), to.offset(i * to_row));
-                        for i in 0..len as isize {
-                            let to = to.offset(i * to_step);
-                            *to = F::fold(*to, *from.offset(i * step));
-                        }
-                    }
-                }
+                _ => fold_each::<T, F>(from, to, nest.plane(), 1),
             }
         });
+    }
+}
+
+/// Folds the elements of a plane one by one, each so many times.
+///
+/// # Safety
+/// The contract of [`reduce`].
+unsafe fn fold_each<T: Scalar, F: Fold<T>>(
+    from: *const T,
+    to: *mut T,
+    [(rows, row), (len, step)]: [(usize, [isize; 2]); 2],
+    times: usize,
+) {
+    for i in 0..rows as isize {
+        for j in 0..len as isize {
+            // SAFETY: positions of the nest.
+            unsafe {
+                let to = to.offset(i * row[1] + j * step[1]);
+                let x = *from.offset(i * row[0] + j * step[0]);
+                *to = F::fold(*to, F::repeat(x, times));
+            }
+        }
     }
 }
 
@@ -288,12 +322,13 @@ pub(crate) unsafe fn log_sum_exp<T: Scalar>(m: &Machine<T>, x: Value<'_, T>, mas
             // SAFETY: the nest visits positions of the layout; the output
             // holds one element for each line, scratch one line.
             unsafe {
-                let from = x.data.offset(offset);
+                // Not read where nothing is folded: then it may lie anywhere.
+                let from = x.data.wrapping_offset(offset);
                 if straight {
                     log_sum_exp_rows(m.isa, from, step, n, len, to);
                 } else {
                     for i in 0..n as isize {
-                        let (from, scratch) = (from.offset(i * step), scratch.as_mut_ptr().cast());
+                        let (from, scratch) = (from.wrapping_offset(i * step), scratch.as_mut_ptr().cast());
                         let gathered = Out { data: scratch, dims: &dims, len, add: false };
                         copy(m.isa, Value { data: from, layout: &line }, gathered);
                         log_sum_exp_rows(m.isa, scratch, 0, 1, len, to.offset(i));
@@ -312,7 +347,7 @@ dispatched! {
             // SAFETY: the rows are in reach, the output holds one element for
             // each.
             unsafe {
-                let x = std::slice::from_raw_parts(x.offset(i as isize * row), len);
+                let x = std::slice::from_raw_parts(x.wrapping_offset(i as isize * row), len);
                 let max = tree::<T, Max>(x);
                 // An infinite maximum is the result, not a shift.
                 let shift = if max.is_finite() { max } else { T::ZERO };
