@@ -17,6 +17,7 @@ pub(crate) mod math;
 pub(crate) mod nest;
 pub(crate) mod norm;
 pub(crate) mod reduce;
+pub(crate) mod single;
 pub(crate) mod softmax;
 pub(crate) mod windows;
 
