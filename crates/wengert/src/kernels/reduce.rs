@@ -1,5 +1,7 @@
 //! Reductions over any set of axes.
 
+use std::mem::MaybeUninit;
+
 use super::isa::{Isa, dispatched};
 use super::map::copy;
 use super::nest::Nest;
@@ -84,9 +86,13 @@ impl<T: Scalar, F: Fold<T>> Halves<T, F> {
     }
 
     #[inline(always)]
-    fn finish(self) -> T {
-        let used = (0..self.parts.len()).filter(|i| self.count >> i & 1 == 1);
-        used.fold(F::EMPTY, |sum, i| F::fold(self.parts[i], sum))
+    fn finish(mut self) -> T {
+        let mut sum = F::EMPTY;
+        while self.count > 0 {
+            sum = F::fold(self.parts[self.count.trailing_zeros() as usize], sum);
+            self.count &= self.count - 1;
+        }
+        sum
     }
 }
 
@@ -145,24 +151,40 @@ fn lanes<T: Scalar, F: Fold<T>>(mut x: &[T]) -> T {
     narrow[0]
 }
 
+/// Elements whose function is computed before they are folded.
+const SHORT: usize = 256;
+
 /// Folds `f` of the elements of runs of one length, computed block by block.
 #[inline(always)]
 pub(crate) fn tree_of<T: Scalar, F: Fold<T>, const N: usize>(x: [&[T]; N], f: impl Fn([T; N]) -> T) -> T {
-    const SHORT: usize = 256;
     let len = x[0].len();
-    let mut buffer = [T::ZERO; SHORT];
+    let mut buffer = [MaybeUninit::uninit(); SHORT];
+    if len <= SHORT {
+        return block_of::<T, F, N>(&mut buffer[..len], x, &f);
+    }
     let mut halves = Halves::<T, F>::new();
     let mut at = 0;
     while at < len {
         let n = SHORT.min(len - at);
-        let block = x.map(|x| &x[at..at + n]);
-        for (i, to) in buffer[..n].iter_mut().enumerate() {
-            *to = f(std::array::from_fn(|k| block[k][i]));
-        }
-        halves.push(lanes::<T, F>(&buffer[..n]));
+        halves.push(block_of::<T, F, N>(&mut buffer[..n], x.map(|x| &x[at..at + n]), &f));
         at += n;
     }
     halves.finish()
+}
+
+/// One block of [`tree_of`], in a buffer of its length.
+#[inline(always)]
+fn block_of<T: Scalar, F: Fold<T>, const N: usize>(
+    buffer: &mut [MaybeUninit<T>],
+    x: [&[T]; N],
+    f: &impl Fn([T; N]) -> T,
+) -> T {
+    let x = x.map(|x| &x[..buffer.len()]);
+    for (i, to) in buffer.iter_mut().enumerate() {
+        to.write(f(std::array::from_fn(|k| x[k][i])));
+    }
+    // SAFETY: all have been written.
+    lanes::<T, F>(unsafe { &*(std::ptr::from_ref(buffer) as *const [T]) })
 }
 
 /// Folds the axes of `mask` away.

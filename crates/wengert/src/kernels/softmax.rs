@@ -64,9 +64,9 @@ dispatched! {
                     write(y, [x], |_| T::ZERO);
                 } else {
                     let y = write(y, [x], |[x]| (x - max).exp());
-                    let scale = T::ONE / tree::<T, Sum>(y);
+                    let sum = tree::<T, Sum>(y);
                     for y in y {
-                        *y = *y * scale;
+                        *y = *y / sum;
                     }
                 }
                 write(y.add(count), [rest], |_| T::ZERO);

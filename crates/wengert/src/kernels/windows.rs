@@ -120,9 +120,12 @@ impl Windows {
         // The elements of a window which lie within the image, along an axis.
         let taps = |axis: usize, i: usize| {
             let (at, by) = (i * self.stride[axis], self.dilation[axis]);
-            let from = self.padding[axis].saturating_sub(at).div_ceil(by);
-            let to = (self.image[axis] + self.padding[axis]).saturating_sub(at).div_ceil(by);
-            from..to.min(self.size[axis])
+            let (image, padding, size) = (self.image[axis], self.padding[axis], self.size[axis]);
+            if at >= padding && at + (size - 1) * by < image + padding {
+                return 0..size;
+            }
+            let from = padding.saturating_sub(at).div_ceil(by);
+            from..(image + padding).saturating_sub(at).div_ceil(by).min(size)
         };
         for i in 0..self.places[0] {
             let rows = taps(0, i);
