@@ -44,7 +44,14 @@ struct Adjoint<T> {
 
 impl<T> Default for Sweep<T> {
     fn default() -> Self {
-        Sweep { pool: Pool::default(), adjoints: Vec::new(), stamp: 0, pending: 0, temporaries: Vec::new(), leaves: Vec::new() }
+        Sweep {
+            pool: Pool::default(),
+            adjoints: Vec::new(),
+            stamp: 0,
+            pending: 0,
+            temporaries: Vec::new(),
+            leaves: Vec::new(),
+        }
     }
 }
 

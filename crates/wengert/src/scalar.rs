@@ -207,24 +207,12 @@ macro_rules! scalar {
             }
 
             #[track_caller]
-            fn record_unary(
-                tape: &Tape<$t>,
-                f: unary::Function,
-                x: Id,
-                p: f64,
-                at: &'static Location<'static>,
-            ) -> Id {
+            fn record_unary(tape: &Tape<$t>, f: unary::Function, x: Id, p: f64, at: &'static Location<'static>) -> Id {
                 tape.record_unary(Unary { f, x, p }, at)
             }
 
             #[track_caller]
-            fn record_binary(
-                tape: &Tape<$t>,
-                f: binary::Function,
-                a: Id,
-                b: Id,
-                at: &'static Location<'static>,
-            ) -> Id {
+            fn record_binary(tape: &Tape<$t>, f: binary::Function, a: Id, b: Id, at: &'static Location<'static>) -> Id {
                 tape.record_binary(Binary { f, a, b }, at)
             }
 

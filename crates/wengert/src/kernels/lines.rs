@@ -93,6 +93,7 @@ pub(super) unsafe fn write<'a, T: Scalar, const N: usize>(
     let x = x.map(|x| &x[..len]);
     // SAFETY: the caller's contract; all elements have been written.
     unsafe {
+        #[allow(clippy::needless_range_loop, reason = "several lines side by side")]
         for i in 0..len {
             to.add(i).write(f(std::array::from_fn(|k| x[k][i])));
         }

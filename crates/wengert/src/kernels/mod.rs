@@ -10,8 +10,8 @@
 
 pub(crate) mod gemm;
 pub(crate) mod isa;
-mod lines;
 pub(crate) mod linalg;
+mod lines;
 pub(crate) mod map;
 pub(crate) mod math;
 pub(crate) mod nest;

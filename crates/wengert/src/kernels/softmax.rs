@@ -21,20 +21,23 @@ pub(crate) enum Mask {
     Future,
 }
 
-impl Mask {
+/// A mask, and how many lines a matrix has.
+#[derive(Clone, Copy)]
+struct Masking(Mask, usize);
+
+impl Masking {
+    fn new(mask: Mask, dims: &[usize]) -> Self {
+        Masking(mask, dims.len().checked_sub(2).map_or(1, |i| dims[i]))
+    }
+
     /// How many elements of a line count.
     #[inline(always)]
-    fn count(self, line: usize, lines_per_matrix: usize, len: usize) -> usize {
-        match self {
+    fn count(self, line: usize, len: usize) -> usize {
+        match self.0 {
             Mask::Nothing | Mask::Infinities => len,
-            Mask::Future => len.min(line % lines_per_matrix + 1),
+            Mask::Future => len.min(line % self.1 + 1),
         }
     }
-}
-
-/// The length of the axis before the last.
-fn rows_of(dims: &[usize]) -> usize {
-    dims.len().checked_sub(2).map_or(1, |i| dims[i])
 }
 
 /// `e^(x_i - max) / Σ_j e^(x_j - max)`. Only the last axis can be masked.
@@ -42,25 +45,25 @@ fn rows_of(dims: &[usize]) -> usize {
 /// # Safety
 /// The contract of [`crate::kernels`].
 pub(crate) unsafe fn softmax<T: Scalar>(m: &Machine<T>, x: Value<'_, T>, axis: usize, mask: Mask, out: Out<'_, T>) {
-    let (len, matrix) = (out.dims[axis], rows_of(out.dims));
+    let (len, mask) = (out.dims[axis], Masking::new(mask, out.dims));
     // SAFETY: input and output have one shape.
     unsafe {
-        lines(m, [x], axis, out, |first, [x], y, n| softmax_lines(m.isa, x, y, first, n, len, matrix, mask));
+        lines(m, [x], axis, out, |first, [x], y, n| softmax_lines(m.isa, x, y, first, n, len, mask));
     }
 }
 
 dispatched! {
     unsafe fn softmax_lines<T: Scalar>(
-        x: *const T, y: *mut T, first: usize, lines: usize, len: usize, matrix: usize, mask: Mask,
+        x: *const T, y: *mut T, first: usize, lines: usize, len: usize, mask: Masking,
     ) {
         for i in 0..lines {
-            let count = mask.count(first + i, matrix, len);
+            let count = mask.count(first + i, len);
             // SAFETY: the caller has as many lines.
             unsafe {
                 let ([x], y) = (line([x], i, len), y.add(i * len));
                 let (x, rest) = x.split_at(count);
                 let max = tree::<T, Max>(x);
-                if mask != Mask::Nothing && max == T::NEG_INFINITY {
+                if mask.0 != Mask::Nothing && max == T::NEG_INFINITY {
                     write(y, [x], |_| T::ZERO);
                 } else {
                     let y = write(y, [x], |[x]| (x - max).exp());
@@ -113,19 +116,19 @@ pub(crate) unsafe fn softmax_grad<T: Scalar>(
     mask: Mask,
     out: Out<'_, T>,
 ) {
-    let (len, matrix) = (out.dims[axis], rows_of(out.dims));
+    let (len, mask) = (out.dims[axis], Masking::new(mask, out.dims));
     // SAFETY: inputs and output have one shape.
     unsafe {
-        lines(m, [g, y], axis, out, |first, gy, d, n| grad_lines(m.isa, gy, d, first, n, len, matrix, mask));
+        lines(m, [g, y], axis, out, |first, gy, d, n| grad_lines(m.isa, gy, d, first, n, len, mask));
     }
 }
 
 dispatched! {
     unsafe fn grad_lines<T: Scalar>(
-        gy: [*const T; 2], d: *mut T, first: usize, lines: usize, len: usize, matrix: usize, mask: Mask,
+        gy: [*const T; 2], d: *mut T, first: usize, lines: usize, len: usize, mask: Masking,
     ) {
         for i in 0..lines {
-            let count = mask.count(first + i, matrix, len);
+            let count = mask.count(first + i, len);
             // SAFETY: the caller has as many lines.
             unsafe {
                 let ([g, y], d) = (line(gy, i, len), d.add(i * len));

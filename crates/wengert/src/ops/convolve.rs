@@ -107,7 +107,7 @@ impl<T: Scalar> Work<'_, T> {
 
     /// # Safety
     /// As `forward`; `to` has been filled.
-    unsafe fn to_input(&mut self, g: *const T, w: *const T, to: *mut T) {
+    unsafe fn input_adjoint(&mut self, g: *const T, w: *const T, to: *mut T) {
         let [outer, taps, places] = self.how.product();
         self.for_each(|work, group, at_x, at_y, _| {
             // SAFETY: the parts of one image and group.
@@ -122,7 +122,7 @@ impl<T: Scalar> Work<'_, T> {
 
     /// # Safety
     /// As `forward`.
-    unsafe fn to_weight(&mut self, g: *const T, x: *const T, to: *mut T, add: bool) {
+    unsafe fn weight_adjoint(&mut self, g: *const T, x: *const T, to: *mut T, add: bool) {
         let [outer, taps, places] = self.how.product();
         self.for_each(|work, group, at_x, at_y, image| {
             // SAFETY: the parts of one image and group.
@@ -223,8 +223,8 @@ impl Convolve {
                 let mut work = Work { how, machine: m, columns, scratch };
                 match self {
                     Forward { .. } => work.forward(x, y, b, out.data),
-                    ToInput { .. } => work.to_input(x, y, out.data),
-                    ToWeight { .. } => work.to_weight(x, y, out.data, out.add),
+                    ToInput { .. } => work.input_adjoint(x, y, out.data),
+                    ToWeight { .. } => work.weight_adjoint(x, y, out.data, out.add),
                 }
             });
         }

@@ -1,7 +1,7 @@
 //! The largest elements of windows.
 
 use super::{Emit, Id, Inferred, Op, Ref, Values};
-use crate::kernels::windows::Windows;
+use crate::kernels::windows::{NOWHERE, Windows, largest};
 use crate::kernels::{Machine, Out, with_runs};
 use crate::scalar::Scalar;
 use crate::shape::Dims;
@@ -25,6 +25,9 @@ pub(crate) struct Pooling {
 }
 
 use MaxPool::*;
+
+/// Windows of one row which are looked at together.
+const SIDE_BY_SIDE: usize = 64;
 
 impl MaxPool {
     /// The tensor which decides, and the other one.
@@ -59,6 +62,7 @@ impl MaxPool {
     pub(crate) unsafe fn run<T: Scalar>(&self, v: &impl Values<T>, out: Out<'_, T>, m: &Machine<T>) {
         let (by, other, Pooling { windows, .. }) = self.parts();
         let (image, count) = (windows.image_len(), windows.count());
+        assert!(image < NOWHERE as usize, "{}: an image of {image} elements", self.name());
         let images = v.value(by).layout.len.checked_div(image).unwrap_or(0);
         // SAFETY: the caller's contract; operands without gaps, one image and
         // one element for each of its windows at a time.
@@ -66,27 +70,33 @@ impl MaxPool {
             if let (Unchoose { .. }, false) = (self, out.add) {
                 (0..out.len).for_each(|i| out.data.add(i).write(T::ZERO));
             }
-            with_runs(m, [v.value(by), v.value(other)], 0, |[by, other_data], _| {
+            let itself = by == other;
+            with_runs(m, [v.value(by), v.value(other)], 0, |[by, other], _| {
+                let (mut best, mut chosen) = ([T::ZERO; SIDE_BY_SIDE], [0; SIDE_BY_SIDE]);
+                let [rows, columns] = windows.places;
                 for n in 0..images {
-                    let by_image = std::slice::from_raw_parts(by.add(n * image), image);
-                    let mut i = n * count;
-                    windows.for_each_largest(by_image, |at| {
-                        match self {
-                            Choose { .. } => {
-                                // A window of nothing but padding.
-                                let nothing = if other == self.parts().0 { T::NEG_INFINITY } else { T::ZERO };
-                                let x = at.map_or(nothing, |at| *other_data.add(n * image + at));
-                                let to = out.data.add(i);
-                                if out.add { *to += x } else { to.write(x) }
-                            }
-                            Unchoose { .. } => {
-                                if let Some(at) = at {
-                                    *out.data.add(n * image + at) += *other_data.add(i);
+                    for (i, j) in (0..rows).flat_map(|i| (0..columns).step_by(SIDE_BY_SIDE).map(move |j| (i, j))) {
+                        let side_by_side = SIDE_BY_SIDE.min(columns - j);
+                        let (best, chosen) = (&mut best[..side_by_side], &mut chosen[..side_by_side]);
+                        largest(m.isa, windows, by.add(n * image), i, j, best, chosen);
+                        let at = n * count + i * columns + j;
+                        for (k, (&best, &chosen)) in best.iter().zip(&*chosen).enumerate() {
+                            let (there, chosen) = (chosen != NOWHERE, n * image + chosen as usize);
+                            match self {
+                                Choose { .. } => {
+                                    let x = match there {
+                                        _ if itself => best,
+                                        true => *other.add(chosen),
+                                        false => T::ZERO,
+                                    };
+                                    let to = out.data.add(at + k);
+                                    if out.add { *to += x } else { to.write(x) }
                                 }
+                                Unchoose { .. } if there => *out.data.add(chosen) += *other.add(at + k),
+                                Unchoose { .. } => {}
                             }
                         }
-                        i += 1;
-                    });
+                    }
                 }
             });
         }
