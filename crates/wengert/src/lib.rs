@@ -175,6 +175,7 @@ pub use backward::Cotangent;
 pub use error::Error;
 pub use gradients::{Gradients, Key};
 pub use kernels::gemm::GemmBackend;
+pub use kernels::isa::{Vectorize, vectorize};
 pub use ops::arrange::Padding;
 pub use ops::conv::{Conv, Pool};
 pub use ops::custom::CustomOp;
