@@ -169,6 +169,8 @@ mod shape;
 mod slab;
 mod tape;
 mod tensor;
+mod threads;
+mod workers;
 
 pub use array::{Array, ArrayView};
 pub use backward::Cotangent;
@@ -188,3 +190,5 @@ pub use scalar::Scalar;
 pub use shape::{Axes, MAX_RANK};
 pub use tape::{NonFinite, Stats, Tape};
 pub use tensor::{GradFn, Operand, Tensor};
+pub use threads::Threads;
+pub use workers::Workers;
