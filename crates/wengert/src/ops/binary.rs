@@ -81,8 +81,35 @@ pub(crate) fn div(a: Id, b: Id) -> Op {
 }
 
 #[inline(always)]
-fn truth<T: Scalar>(holds: bool) -> T {
+pub(super) fn truth<T: Scalar>(holds: bool) -> T {
     if holds { T::ONE } else { T::ZERO }
+}
+
+/// A comparison with NaN is false, so a NaN in either place stays.
+#[inline(always)]
+pub(super) fn larger<T: Scalar>(a: T, b: T) -> T {
+    if a > b || a.is_nan() { a } else { b }
+}
+
+#[inline(always)]
+pub(super) fn smaller<T: Scalar>(a: T, b: T) -> T {
+    if a < b || a.is_nan() { a } else { b }
+}
+
+#[inline(always)]
+pub(super) fn pow_ln<T: Scalar>(a: T, b: T) -> T {
+    if a == T::ZERO && b >= T::ZERO { T::ZERO } else { a.powf(b) * a.ln() }
+}
+
+/// What of `g` goes to one of two which compete. A comparison with NaN is
+/// false: then nobody loses, and the NaN's cotangent goes to both.
+#[inline(always)]
+pub(super) fn share<T: Scalar>(g: T, loses: bool, ties: bool) -> T {
+    match (loses, ties) {
+        (_, true) => g / (T::ONE + T::ONE),
+        (true, _) => T::ZERO,
+        _ => g,
+    }
 }
 
 impl Binary {
@@ -136,9 +163,8 @@ impl Binary {
             Sub => run!(|[a, b]| a - b),
             Mul => run!(|[a, b]| a * b),
             Div => run!(|[a, b]| a / b),
-            // A comparison with NaN is false, so a NaN in either place stays.
-            Maximum => run!(|[a, b]| if a > b || a.is_nan() { a } else { b }),
-            Minimum => run!(|[a, b]| if a < b || a.is_nan() { a } else { b }),
+            Maximum => run!(|[a, b]| larger(a, b)),
+            Minimum => run!(|[a, b]| smaller(a, b)),
             NegMul => run!(|[a, b]| -(a * b)),
             ExpSub => run!(|[a, b]| if b == T::NEG_INFINITY { a.exp() } else { (a - b).exp() }),
             BceWithLogits => run!(|[x, t]| {
@@ -151,7 +177,7 @@ impl Binary {
                 (t - T::ONE) * ln((-x).ln_1p()) - t * ln(x.ln())
             }),
             Pow => run!(|[a, b]| a.powf(b)),
-            PowLn => run!(|[a, b]| if a == T::ZERO && b >= T::ZERO { T::ZERO } else { a.powf(b) * a.ln() }),
+            PowLn => run!(|[a, b]| pow_ln(a, b)),
             Atan2 => run!(|[a, b]| a.atan2(b)),
             Hypot => run!(|[a, b]| a.hypot(b)),
             Equal => run!(|[a, b]| truth(a == b)),
@@ -299,13 +325,6 @@ impl Share {
     }
 
     pub(crate) unsafe fn run<T: Scalar>(&self, v: &impl Values<T>, out: Out<'_, T>, m: &Machine<T>) {
-        // A comparison with NaN is false: then nobody loses, and the NaN's
-        // cotangent goes to both.
-        let share = |g: T, loses: bool, ties: bool| match (loses, ties) {
-            (_, true) => g / (T::ONE + T::ONE),
-            (true, _) => T::ZERO,
-            _ => g,
-        };
         let values = self.operands().map(|x| v.value(x));
         // SAFETY: the caller's contract.
         unsafe {

@@ -10,8 +10,10 @@ pub(crate) mod binary;
 pub(crate) mod conv;
 pub(crate) mod custom;
 pub(crate) mod einsum;
+pub(crate) mod dual;
 mod elementwise;
 pub(crate) mod functions;
+pub(crate) mod fused;
 pub(crate) mod index;
 pub(crate) mod layers;
 pub(crate) mod leaf;
@@ -24,6 +26,7 @@ pub(crate) mod scan;
 pub(crate) mod slice;
 pub(crate) mod softmax;
 pub(crate) mod statistics;
+pub(crate) mod term;
 pub(crate) mod unary;
 pub(crate) mod view;
 
@@ -33,6 +36,7 @@ use crate::shape::{Dims, Layout, Strides, broadcast};
 
 use binary::{Binary, Share};
 use custom::Custom;
+use fused::Fused;
 use index::{Pick, Take, Unpick, Untake};
 use leaf::Leaf;
 use linalg::Linalg;
@@ -149,6 +153,7 @@ pub(crate) enum Op {
     Scan(Scan),
     Linalg(Linalg),
     Custom(Custom),
+    Fused(Fused),
 }
 
 /// Where an op finds its operands.
@@ -181,6 +186,8 @@ pub(crate) trait Emit {
     fn give(&mut self, x: Id, op: Op);
     /// Calls the user's derivative of an op of theirs.
     fn custom(&mut self, op: Custom, y: Id, g: Id);
+    /// Runs the derivative of a fused op.
+    fn fused(&mut self, op: Fused, g: Id);
     /// The shape of `x`.
     fn dims(&self, x: Id) -> List<usize>;
 
@@ -216,6 +223,7 @@ macro_rules! families {
             Op::Scan($f) => $body,
             Op::Linalg($f) => $body,
             Op::Custom($f) => $body,
+            Op::Fused($f) => $body,
         }
     };
 }
@@ -259,7 +267,7 @@ impl Op {
         match self {
             Op::Unary(_) | Op::UnaryGrad(_) | Op::Binary(_) | Op::Share(_) => true,
             Op::View(_) | Op::Matmul(_) | Op::Unpick(_) | Op::Slice(_) | Op::Unslice(_) => true,
-            Op::Concat(_) | Op::Untake(_) => true,
+            Op::Concat(_) | Op::Untake(_) | Op::Fused(_) => true,
             Op::Reduce(f) => f.accumulates(),
             Op::Leaf(_)
             | Op::Softmax(_)
@@ -288,12 +296,13 @@ pub(crate) fn elementwise<'a, T: Scalar, const N: usize>(name: &str, values: [Va
     if first.contiguous && values.iter().all(|v| std::ptr::eq(v.layout, first)) {
         return Inferred::Like(first);
     }
-    broadcasting(name, values)
+    broadcasting(name, &values)
 }
 
+/// [`elementwise`], of any number of operands.
 #[track_caller]
 #[inline(never)]
-fn broadcasting<'a, T: Scalar, const N: usize>(name: &str, values: [Value<'a, T>; N]) -> Inferred<'a> {
+fn broadcasting<'a, T: Scalar>(name: &str, values: &[Value<'a, T>]) -> Inferred<'a> {
     let mut dims = Dims::from_slice(values[0].layout.dims);
     for v in &values[1..] {
         if v.layout.dims != dims.as_slice() {
