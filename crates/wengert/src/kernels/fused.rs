@@ -88,6 +88,7 @@ pub(crate) unsafe fn backward<T: Scalar, const N: usize>(
                 ($($k:literal)*) => {
                     match only {
                         $($k if const { $k < N } => products::<T, N, { $k }>(isa, from, g, a, b, c, d, e, h, j, l, n, f),)*
+                        _ if const { N == 1 } => unreachable!("the only input has no target"),
                         _ => products::<T, N, ALL>(isa, from, g, a, b, c, d, e, h, j, l, n, f),
                     }
                 };

@@ -243,12 +243,13 @@ impl Fused {
         wants: impl Fn(Id) -> bool,
         mut give: impl FnMut(Id, Id),
     ) {
-        // What it starts from are entries of its own: one input may depend on
-        // another.
-        let starts: SmallVec<[_; MAX_INPUTS]> = self
-            .operands()
-            .map(|x| if wants(x) { Tensor::new(tape, x).record(view::same(x)) } else { Tensor::new(tape, x).detach() })
-            .collect();
+        // What is wanted starts from entries of its own: one input may depend
+        // on another.
+        let start = |x: Id| {
+            let x = Tensor::new(tape, x);
+            if wants(x.id()) { x.record(view::same(x.id())) } else { x }
+        };
+        let starts: SmallVec<[_; MAX_INPUTS]> = self.operands().map(start).collect();
         // SAFETY: `T` is the tape's type, and `op` belongs to the function.
         let again = unsafe {
             let Typed { op, record, .. } = self.typed::<T>();
