@@ -8,6 +8,7 @@
 //!   `data[..len]`, and overlaps no input;
 //! * shapes have been checked by the op's layout inference.
 
+pub(crate) mod fused;
 pub(crate) mod gemm;
 pub(crate) mod isa;
 mod lines;

@@ -17,6 +17,7 @@ use wengert_check::{
 static ALLOCATOR: CountingAllocator = CountingAllocator;
 
 mod basics;
+mod fused;
 mod linear;
 mod networks;
 mod reductions;
@@ -26,7 +27,7 @@ use table::*;
 
 /// Every op, by area. A method of [`Tensor`] which is missing fails
 /// [`the_table_is_complete`].
-const TABLES: &[&[Entry]] = &[basics::OPS, reductions::OPS, linear::OPS, networks::OPS];
+const TABLES: &[&[Entry]] = &[basics::OPS, reductions::OPS, linear::OPS, networks::OPS, fused::OPS];
 
 fn ops() -> impl Iterator<Item = &'static Entry> {
     TABLES.iter().copied().flatten()
