@@ -77,6 +77,11 @@ fn normal_density(x: Dual) -> Dual {
     (x * x * -0.5).exp() * (0.5 * FRAC_2_SQRT_PI * FRAC_1_SQRT_2)
 }
 
+/// `e^x`, flat at 0 and above: what the slope of ELU is on its left.
+fn below(x: Dual) -> Dual {
+    either(x.v < 0.0, x.exp(), x.step(f64::exp))
+}
+
 const SELU: [f64; 2] = [1.673_263_242_354_377_2, 1.050_700_987_355_480_5];
 const GELU: [f64; 2] = [0.797_884_560_802_865_4, 0.044_715];
 
@@ -128,9 +133,9 @@ const ONES: &[One] = one! {
     leaky_relu All |t, p| t.leaky_relu(0.1), |x, p| either(x.v > 0.0, x, x * 0.1),
         either(x.v > 0.0, dual(1.0), dual(0.1)), ZERO;
     elu All |t, p| t.elu(0.7), |x, p| either(x.v > 0.0, x, x.exp_m1() * 0.7),
-        either(x.v > 0.0, dual(1.0), x.exp() * 0.7), ZERO;
+        either(x.v > 0.0, dual(1.0), below(x) * 0.7), ZERO;
     selu All |t, p| t.selu(), |x, p| either(x.v > 0.0, x, x.exp_m1() * SELU[0]) * SELU[1],
-        either(x.v > 0.0, dual(1.0), x.exp() * SELU[0]) * SELU[1], ZERO;
+        either(x.v > 0.0, dual(1.0), below(x) * SELU[0]) * SELU[1], ZERO;
     silu All |t, p| t.silu(), |x, p| x * x.sigmoid(), x.sigmoid() * (x * (-x).sigmoid() + 1.0), Edge::None;
     mish All |t, p| t.mish(), |x, p| x * x.softplus().tanh(),
         x.softplus().tanh() + x * x.sigmoid() * (dual(1.0) - x.softplus().tanh().square()), Edge::None;
