@@ -41,6 +41,16 @@ macro_rules! functions {
             }
 
             #[inline(always)]
+            pub(super) fn value_at<T: Scalar>(self, x: T, p: T) -> T {
+                match self { $($name => value_at!(x p $row)),* }
+            }
+
+            #[inline(always)]
+            pub(super) fn slope_at<T: Scalar>(self, g: T, t: T, p: T) -> T {
+                match self { $($name => slope_at!(g t p $row)),* }
+            }
+
+            #[inline(always)]
             pub(super) fn derivative(self, x: Id, y: Id, g: Id, p: f64) -> Derivative {
                 match self { $($name => derivative!(x y g p $row)),* }
             }
@@ -68,6 +78,14 @@ macro_rules! value {
     }};
 }
 
+macro_rules! value_at {
+    ($xx:ident $consts:ident { |$x:ident, $p:ident| $value:expr; $($rest:tt)* }) => {{
+        let ($x, $p) = ($xx, $consts);
+        let _ = ($x, $p);
+        $value
+    }};
+}
+
 macro_rules! derivative {
     ($xx:ident $yy:ident $gg:ident $consts:ident { $_v:expr; op |$g:ident, $x:ident, $y:ident, $p:ident| $op:expr; }) => {{
         let ($g, $x, $y, $p) = ($gg, $xx, $yy, $consts);
@@ -90,6 +108,18 @@ macro_rules! slope {
         map($m.isa, $in, $out, move |[$g, $t]: [$T; 2]| $slope)
     }};
     ($T:ident $m:ident $in:ident $out:ident $consts:ident { $($rest:tt)* }) => {
+        unreachable!("its derivative is another op")
+    };
+}
+
+macro_rules! slope_at {
+    ($gg:ident $tt:ident $consts:ident
+        { $_v:expr; from $_t:ident |$g:ident, $t:ident, $p:ident| $slope:expr; $($rest:tt)* }) => {{
+        let ($g, $t, $p) = ($gg, $tt, $consts);
+        let _ = $p;
+        $slope
+    }};
+    ($gg:ident $tt:ident $consts:ident { $($rest:tt)* }) => {
         unreachable!("its derivative is another op")
     };
 }
@@ -139,12 +169,6 @@ fn sign<T: Scalar>(x: T) -> T {
     } else {
         x * T::ZERO
     }
-}
-
-/// The cumulative distribution function of the normal distribution.
-#[inline(always)]
-fn normal_cdf<T: Scalar>(x: T) -> T {
-    c::<T>(0.5) * (-x * c(std::f64::consts::FRAC_1_SQRT_2)).erfc()
 }
 
 /// 2 v(x), where v is what the tanh form of GELU takes the tanh of.
@@ -413,8 +437,8 @@ functions! {
     }
     // x Phi(x)
     Gelu "gelu" {
-        |x, _p| x * normal_cdf(x);
-        from x |g, x, _p| g * (normal_cdf(x) + x * c::<T>(NORMAL) * (c::<T>(-0.5) * x * x).exp());
+        |x, _p| x * x.normal_cdf();
+        from x |g, x, _p| g * (x.normal_cdf() + x * c::<T>(NORMAL) * (c::<T>(-0.5) * x * x).exp());
         curvature |e, x, _p| {
             // phi(x) (2 - x^2)
             let square = e.op(apply(Square, x));
