@@ -89,6 +89,9 @@ struct Run {
     step: u64,
 }
 
+/// Elements which one thread steps at a time: enough to be worth taking.
+const CHUNK: usize = 1 << 13;
+
 /// What every optimizer keeps: which store it belongs to, and how many steps
 /// each parameter has made.
 #[derive(Clone, Debug, Default)]

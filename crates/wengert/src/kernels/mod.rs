@@ -8,6 +8,7 @@
 //!   `data[..len]`, and overlaps no input;
 //! * shapes have been checked by the op's layout inference.
 
+pub(crate) mod fused;
 pub(crate) mod gemm;
 pub(crate) mod isa;
 pub(crate) mod linalg;
@@ -21,11 +22,12 @@ pub(crate) mod single;
 pub(crate) mod softmax;
 pub(crate) mod windows;
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::mem::MaybeUninit;
 
 use crate::scalar::Scalar;
 use crate::shape::Layout;
+use crate::threads::Threads;
 use gemm::GemmBackend;
 use isa::Isa;
 
@@ -50,13 +52,26 @@ pub(crate) struct Out<'a, T> {
 pub(crate) struct Machine<T> {
     pub(crate) isa: Isa,
     pub(crate) gemm: Cell<GemmBackend>,
+    /// Who computes large matrix products.
+    pub(crate) threads: RefCell<Threads>,
     /// Where matrix products pack their operands.
     scratch: Cell<Vec<MaybeUninit<T>>>,
 }
 
 impl<T: Copy> Machine<T> {
     pub(crate) fn new() -> Self {
-        Machine { isa: Isa::detect(), gemm: Cell::default(), scratch: Cell::default() }
+        Machine {
+            isa: Isa::detect(),
+            gemm: Cell::default(),
+            threads: RefCell::default(),
+            scratch: Cell::default(),
+        }
+    }
+
+    /// Takes over what was set of another.
+    pub(crate) fn follow(&self, other: &Self) {
+        self.gemm.set(other.gemm.get());
+        self.threads.borrow_mut().clone_from(&other.threads.borrow());
     }
 
     /// Lends `len` elements of scratch memory, kept for the next call.

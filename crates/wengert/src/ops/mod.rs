@@ -10,9 +10,11 @@ pub(crate) mod binary;
 pub(crate) mod conv;
 pub(crate) mod convolve;
 pub(crate) mod custom;
+pub(crate) mod dual;
 pub(crate) mod einsum;
 mod elementwise;
 pub(crate) mod functions;
+pub(crate) mod fused;
 pub(crate) mod index;
 pub(crate) mod layers;
 pub(crate) mod leaf;
@@ -27,6 +29,7 @@ pub(crate) mod scan;
 pub(crate) mod slice;
 pub(crate) mod softmax;
 pub(crate) mod statistics;
+pub(crate) mod term;
 pub(crate) mod unary;
 pub(crate) mod view;
 
@@ -37,6 +40,7 @@ use crate::shape::{Dims, Layout, Strides, broadcast};
 use binary::{Binary, Share};
 use convolve::Convolve;
 use custom::Custom;
+use fused::Fused;
 use index::{Pick, Take, Unpick, Untake};
 use leaf::Leaf;
 use linalg::Linalg;
@@ -182,6 +186,7 @@ pub(crate) enum Op {
     Scan(Scan),
     Linalg(Linalg),
     Custom(Custom),
+    Fused(Fused),
 }
 
 /// Where an op finds its operands.
@@ -229,6 +234,8 @@ pub(crate) trait Emit {
     fn give(&mut self, x: Id, op: Op);
     /// Calls the user's derivative of an op of theirs.
     fn custom(&mut self, op: Custom, y: Id, g: Id);
+    /// Runs the derivative of a fused op.
+    fn fused(&mut self, op: Fused, g: Id);
     /// The shape of `x`.
     fn dims(&self, x: Id) -> List<usize>;
 
@@ -267,6 +274,7 @@ macro_rules! families {
             Op::Scan($f) => $body,
             Op::Linalg($f) => $body,
             Op::Custom($f) => $body,
+            Op::Fused($f) => $body,
         }
     };
 }
@@ -329,8 +337,7 @@ impl Op {
         match self {
             Op::Unary(_) | Op::UnaryGrad(_) | Op::Binary(_) | Op::Share(_) => true,
             Op::View(_) | Op::Matmul(_) | Op::Unpick(_) | Op::Slice(_) | Op::Unslice(_) => true,
-            Op::Concat(_) | Op::Untake(_) => true,
-            Op::MaxPool(_) => true,
+            Op::Concat(_) | Op::Untake(_) | Op::MaxPool(_) | Op::Fused(_) => true,
             Op::Reduce(f) => f.accumulates(),
             Op::Convolve(f) => f.accumulates(),
             Op::Leaf(_)
@@ -361,12 +368,13 @@ pub(crate) fn elementwise<'a, T: Scalar, const N: usize>(name: &str, values: [Va
     if first.contiguous && values.iter().all(|v| std::ptr::eq(v.layout, first)) {
         return Inferred::Like(first);
     }
-    broadcasting(name, values)
+    broadcasting(name, &values)
 }
 
+/// [`elementwise`], of any number of operands.
 #[track_caller]
 #[inline(never)]
-fn broadcasting<'a, T: Scalar, const N: usize>(name: &str, values: [Value<'a, T>; N]) -> Inferred<'a> {
+fn broadcasting<'a, T: Scalar>(name: &str, values: &[Value<'a, T>]) -> Inferred<'a> {
     let mut dims = Dims::from_slice(values[0].layout.dims);
     for v in &values[1..] {
         if v.layout.dims != dims.as_slice() {
