@@ -375,6 +375,20 @@ pub(crate) fn elementwise<'a, T: Scalar, const N: usize>(name: &str, values: [Va
 #[track_caller]
 #[inline(never)]
 fn broadcasting<'a, T: Scalar>(name: &str, values: &[Value<'a, T>]) -> Inferred<'a> {
+    // Mostly one operand has the shape of the result.
+    let mut widest = values[0].layout;
+    for v in &values[1..] {
+        if (v.layout.rank(), v.layout.len) > (widest.rank(), widest.len) {
+            widest = v.layout;
+        }
+    }
+    let stretches = |dims: &[usize]| {
+        let to = &widest.dims[widest.rank() - dims.len()..];
+        dims.iter().zip(to).all(|(&from, &to)| from == to || from == 1)
+    };
+    if widest.contiguous && values.iter().all(|v| stretches(v.layout.dims)) {
+        return Inferred::Like(widest);
+    }
     let mut dims = Dims::from_slice(values[0].layout.dims);
     for v in &values[1..] {
         if v.layout.dims != dims.as_slice() {
