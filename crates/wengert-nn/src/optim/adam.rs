@@ -120,24 +120,27 @@ impl<T: Scalar> Coefficients<T> {
     }
 }
 
-/// One step. A function over slices of its own, as the next one, so that the
-/// compiler knows that they do not overlap.
-#[inline(never)]
-fn update<T: Scalar>(p: &mut [T], g: &[T], m: &mut [T], v: &mut [T], c: &Coefficients<T>) {
-    for (((p, &g), m), v) in p.iter_mut().zip(g).zip(m).zip(v) {
-        c.moments(*p, g, m, v);
-        *p = c.moved(*p, *m, *v);
+vectorized! {
+    /// One step.
+    fn update<'a, T>(p: &'a mut [T], g: &'a [T], m: &'a mut [T], v: &'a mut [T], c: &'a Coefficients<T>) {
+        for (((p, &g), m), v) in p.iter_mut().zip(g).zip(m).zip(v) {
+            c.moments(*p, g, m, v);
+            *p = c.moved(*p, *m, *v);
+        }
     }
 }
 
-/// One step with the largest mean square so far in place of the current one.
-#[inline(never)]
-fn update_amsgrad<T: Scalar>(p: &mut [T], g: &[T], m: &mut [T], v: &mut [T], top: &mut [T], c: &Coefficients<T>) {
-    for ((((p, &g), m), v), top) in p.iter_mut().zip(g).zip(m).zip(v).zip(top) {
-        c.moments(*p, g, m, v);
-        // Once it is NaN it stays so, as `torch.maximum` has it.
-        *top = if *top >= *v || top.is_nan() { *top } else { *v };
-        *p = c.moved(*p, *m, *top);
+vectorized! {
+    /// One step with the largest mean square so far in place of the current one.
+    fn update_amsgrad<'a, T>(
+        p: &'a mut [T], g: &'a [T], m: &'a mut [T], v: &'a mut [T], top: &'a mut [T], c: &'a Coefficients<T>,
+    ) {
+        for ((((p, &g), m), v), top) in p.iter_mut().zip(g).zip(m).zip(v).zip(top) {
+            c.moments(*p, g, m, v);
+            // Once it is NaN it stays so, as `torch.maximum` has it.
+            *top = if *top >= *v || top.is_nan() { *top } else { *v };
+            *p = c.moved(*p, *m, *top);
+        }
     }
 }
 

@@ -176,12 +176,12 @@ impl<T: Scalar> Optimizer<T> for Sgd<T> {
     }
 }
 
-/// One step without momentum. A function over slices of its own, here as in
-/// [`heavy`], so that the compiler knows that they do not overlap.
-#[inline(never)]
-fn plain<T: Scalar>(p: &mut [T], g: &[T], rate: T, decay: T, sign: T) {
-    for (p, &g) in p.iter_mut().zip(g) {
-        *p -= rate * (sign * g + decay * *p);
+vectorized! {
+    /// One step without momentum.
+    fn plain<'a, T>(p: &'a mut [T], g: &'a [T], rate: T, decay: T, sign: T) {
+        for (p, &g) in p.iter_mut().zip(g) {
+            *p -= rate * (sign * g + decay * *p);
+        }
     }
 }
 
@@ -195,14 +195,15 @@ struct Coefficients<T> {
     from_v: T,
 }
 
-/// One step with momentum.
-#[inline(never)]
-fn heavy<T: Scalar>(p: &mut [T], g: &[T], v: &mut [T], c: &Coefficients<T>) {
-    let &Coefficients { rate, decay, sign, keep, take, from_g, from_v } = c;
-    for ((p, &g), v) in p.iter_mut().zip(g).zip(v) {
-        let g = sign * g + decay * *p;
-        *v = keep * *v + take * g;
-        *p -= rate * (from_g * g + from_v * *v);
+vectorized! {
+    /// One step with momentum.
+    fn heavy<'a, T>(p: &'a mut [T], g: &'a [T], v: &'a mut [T], c: &'a Coefficients<T>) {
+        let &Coefficients { rate, decay, sign, keep, take, from_g, from_v } = c;
+        for ((p, &g), v) in p.iter_mut().zip(g).zip(v) {
+            let g = sign * g + decay * *p;
+            *v = keep * *v + take * g;
+            *p -= rate * (from_g * g + from_v * *v);
+        }
     }
 }
 
