@@ -146,9 +146,11 @@ unsafe fn rows<T: Scalar, const N: usize>(inputs: &[Value<'_, T>; N], out: &Out<
             Course::Again if row < SHORT => period,
             _ => continue,
         };
-        for i in 0..block {
-            // SAFETY: the operand has `period` elements in a run.
-            buffers[k][i].write(unsafe { *inputs[k].data.add(i % period) });
+        for repeat in buffers[k][..block].chunks_mut(period) {
+            for (i, to) in repeat.iter_mut().enumerate() {
+                // SAFETY: the operand has `period` elements in a run.
+                to.write(unsafe { *inputs[k].data.add(i) });
+            }
         }
     }
     if row < SHORT {
