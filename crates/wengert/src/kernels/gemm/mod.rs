@@ -6,7 +6,8 @@
 //!   vector;
 //! * `kernels.rs` compiles them for each instruction set;
 //! * `direct.rs` cuts a product into tiles;
-//! * `mm.rs` hands it to the matrixmultiply crate instead.
+//! * `mm.rs` hands it to the matrixmultiply crate instead;
+//! * `split.rs` cuts a large product into blocks for several threads.
 
 mod direct;
 mod dots;
@@ -16,6 +17,7 @@ mod lanes;
 mod mm;
 mod pack;
 mod simd;
+pub(crate) mod split;
 #[cfg(test)]
 mod tests;
 mod tile;
