@@ -360,13 +360,23 @@ enum Columns<T> {
 /// The machine has the kernels' instruction set; B exists; `to` has room as
 /// [`Plan::packed`] counts it.
 unsafe fn pack_columns<T: GemmScalar>(kernels: &Kernels<T>, m: usize, n: usize, k: usize, b: Mat<T>, to: *mut T) {
-    let mut j = 0;
-    while j < n {
-        let (kernels, _, width) = kernels.strip(m, n - j);
-        // SAFETY: the caller's contract.
-        unsafe { (kernels.pack)(k, width, b.from(0, j), to.add(j * k), kernels.padded(width)) };
-        j += width;
+    for (p, depth) in blocks(k, pack_depth(k, b.cs)) {
+        let mut j = 0;
+        while j < n {
+            let (kernels, _, width) = kernels.strip(m, n - j);
+            let padded = kernels.padded(width);
+            // SAFETY: the caller's contract.
+            unsafe { (kernels.pack)(depth, width, b.from(p, j), to.add(j * k + p * padded), padded) };
+            j += width;
+        }
     }
+}
+
+/// How many of k rows are packed at a time, with columns at stride `cs`. Rows
+/// which are contiguous are few, and read from end to end: their strips, one
+/// below the other, would be at distances which fill few sets of a cache.
+fn pack_depth(k: usize, cs: isize) -> usize {
+    if cs == 1 { 16 } else { k }
 }
 
 /// A block of A, of m rows.
@@ -395,14 +405,14 @@ unsafe fn pack_rows<T: GemmScalar>(kernels: &Kernels<T>, rows: Rows<T>, k: usize
     // Of many rows, even in a last block of few.
     let height = kernels.packed_height();
     let width = kernels.padded(height);
-    let (mut i, mut end) = (0, to);
-    for tile in even(rows.m, height) {
-        // SAFETY: the caller's contract.
-        unsafe {
-            (kernels.pack)(k, tile, rows.a.from(i, 0).transposed(), end, width);
-            end = end.add(width * k);
+    for (p, depth) in blocks(k, pack_depth(k, rows.a.rs)) {
+        let (mut i, mut end) = (0, to.wrapping_add(p * width));
+        for tile in even(rows.m, height) {
+            // SAFETY: the caller's contract.
+            unsafe { (kernels.pack)(depth, tile, rows.a.from(i, p).transposed(), end, width) };
+            end = end.wrapping_add(width * k);
+            i += tile;
         }
-        i += tile;
     }
     let a = Mat { data: to, rs: 1, cs: width as isize };
     Rows { m: rows.m, a, packed: Some(Packed { height, step: width * k }) }
