@@ -131,7 +131,7 @@ static SMALL: Caches = Caches {
     panel_kc: 1024,
     pack_a: 256,
     pack_apart_a: 64,
-    dots_from: [1, 1, 8],
+    dots_from: [1, 3, 32],
 };
 
 // 32 registers: 24 of C, 2 of B and one of A leave some to spare.
