@@ -46,11 +46,8 @@ impl<'t, T: Scalar> RecurrentCell<'t, T> {
         let (a, b) = (self.input.shape(), self.hidden.shape());
         let fits = a.len() == 2 && b.len() == 2 && a[1] == b[1] && b[1] == gates * b[0];
         assert!(fits, "{op}: weights of shapes {a:?} and {b:?} are not those of {gates} gates");
-        let (from_x, from_h) = (x.matmul(self.input), h.matmul(self.hidden));
-        match self.bias {
-            Some([p, q]) => [from_x + p, from_h + q],
-            None => [from_x, from_h],
-        }
+        let [from_input, from_hidden] = self.bias.map_or([None; 2], |biases| biases.map(Some));
+        [x.linear(self.input, from_input), h.linear(self.hidden, from_hidden)]
     }
 }
 
@@ -60,19 +57,6 @@ impl<'t, T: Scalar> Tensor<'t, T> {
     fn affine(self, weight: Option<Self>, bias: Option<Self>) -> Self {
         let scaled = weight.map_or_else(|| self, |w| self * w);
         bias.map_or_else(|| scaled, |b| scaled + b)
-    }
-
-    /// `x W + b`: `[.., in]` with a weight `[in, out]` and a bias `[out]`.
-    ///
-    /// # Panics
-    /// If the shapes do not fit.
-    #[track_caller]
-    pub fn linear(self, weight: Self, bias: Option<Self>) -> Self {
-        let product = self.matmul(weight);
-        match bias {
-            Some(b) => product + b,
-            None => product,
-        }
     }
 
     /// Mean 0 and variance 1 over the last `axes` axes together, then a weight
