@@ -138,7 +138,8 @@ pub(crate) unsafe fn log_sum_exp<T: Scalar>(x: Value<'_, T>, mask: u64, out: Out
             // SAFETY: the nest visits positions of the layout; the output
             // holds one element for each.
             unsafe {
-                let from = x.data.offset(offset + i * step);
+                // Not read where nothing is folded: then it may lie anywhere.
+                let from = x.data.wrapping_offset(offset + i * step);
                 let max = fold(from, T::NEG_INFINITY, &<Max as Fold<T>>::fold);
                 // An infinite maximum is the result, not a shift.
                 let shift = if max.is_finite() { max } else { T::ZERO };

@@ -36,8 +36,10 @@ pub(crate) enum Function {
     Minimum,
     /// -(a b)
     NegMul,
-    /// e^(a - b), where b = -inf counts as 0: the derivative of log-sum-exp
+    /// e^(a - b): the derivative of log-sum-exp
     ExpSub,
+    /// The same, and 0 where b = -inf: the share of e^a in a sum e^b of nothing
+    Share,
     /// Cross-entropy of the logit a with the target b: max(a, 0) - a b + ln(1 + e^-|a|)
     BceWithLogits,
     /// Cross-entropy of the probability a with the target b, logarithms at least -100
@@ -96,6 +98,7 @@ impl Binary {
             Minimum => "minimum",
             NegMul => "neg_mul",
             ExpSub => "exp_sub",
+            Share => "share",
             BceWithLogits => "binary_cross_entropy_with_logits",
             Bce => "binary_cross_entropy",
             Pow => "pow",
@@ -140,7 +143,8 @@ impl Binary {
             Maximum => run!(|[a, b]| if a > b || a.is_nan() { a } else { b }),
             Minimum => run!(|[a, b]| if a < b || a.is_nan() { a } else { b }),
             NegMul => run!(|[a, b]| -(a * b)),
-            ExpSub => run!(|[a, b]| if b == T::NEG_INFINITY { a.exp() } else { (a - b).exp() }),
+            ExpSub => run!(|[a, b]| (a - b).exp()),
+            Share => run!(|[a, b]| if b == T::NEG_INFINITY { T::ZERO } else { (a - b).exp() }),
             BceWithLogits => run!(|[x, t]| {
                 let hinge = if x < T::ZERO { T::ZERO } else { x };
                 hinge - x * t + (-x.abs()).exp().ln_1p()
@@ -196,7 +200,7 @@ impl Binary {
                 e.give(a, op(NegMul, g, b));
                 e.give(b, op(NegMul, g, a));
             }
-            ExpSub => {
+            ExpSub | Share => {
                 e.give(a, mul(g, y));
                 e.give(b, op(NegMul, g, y));
             }
@@ -209,22 +213,21 @@ impl Binary {
                 e.give(b, op(NegMul, g, a));
             }
             Bce => {
-                // (a - b) / max(a (1 - a), 1e-12), as PyTorch has it; to the
-                // target the difference of the logarithms.
-                let rest = e.op(unary::with(UnaryFunction::ScalarSub, a, 1.0));
+                // (a - b) / max(a (1 - a), 1e-12), as PyTorch has it (with the
+                // bound rounded to f32); to the target the difference of the
+                // logarithms, which have no bound there.
                 if e.wants(a) {
+                    let rest = e.op(unary::with(UnaryFunction::ScalarSub, a, 1.0));
                     let product = e.mul(a, rest);
-                    let product = e.op(unary::with(UnaryFunction::AtLeast, product, 1e-12));
+                    let product = e.op(unary::with(UnaryFunction::AtLeast, product, 1e-12f32.into()));
                     let difference = e.op(op(Sub, a, b));
                     let slope = e.op(div(difference, product));
                     e.give(a, mul(g, slope));
                 }
                 if e.wants(b) {
-                    let ln = |e: &mut E, x| {
-                        let ln = e.op(unary::ln(x));
-                        e.op(unary::with(UnaryFunction::AtLeast, ln, -100.0))
-                    };
-                    let (no, yes) = (ln(e, rest), ln(e, a));
+                    let minus = e.op(unary::neg(a));
+                    let no = e.op(unary::with(UnaryFunction::Ln1p, minus, 0.0));
+                    let yes = e.op(unary::ln(a));
                     let slope = e.op(op(Sub, no, yes));
                     e.give(b, mul(g, slope));
                 }
@@ -249,7 +252,10 @@ impl Binary {
                     let less = e.op(unary::add_scalar(b, -1.0));
                     let power = e.op(op(Pow, a, less));
                     let ln = e.op(op(PowLn, a, less));
+                    // Where b = 0 there is no term with the logarithm, which
+                    // may be NaN.
                     let product = e.op(op(Mul, b, ln));
+                    let product = e.op(op(Keep, product, b));
                     let slope = e.op(add(product, power));
                     e.give(a, mul(g, slope));
                 }

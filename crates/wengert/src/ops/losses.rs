@@ -1,8 +1,8 @@
 //! Losses with a choice of reduction and weights.
 
-use super::{binary, unary};
+use super::binary;
 use crate::scalar::Scalar;
-use crate::shape::Dims;
+use crate::shape::{self, Dims, Strides};
 use crate::tensor::{Operand, Tensor};
 
 /// What becomes of the losses of single elements.
@@ -23,6 +23,9 @@ pub enum Reduction {
     Mean,
     /// Their sum.
     Sum,
+    /// Their sum, divided by the length of their first axis: PyTorch's
+    /// `batchmean`.
+    BatchMean,
     /// They stay as they are.
     None,
 }
@@ -46,13 +49,16 @@ pub struct CrossEntropy<'t, T: Scalar = f32> {
     pub ignore: Option<usize>,
     /// How much of the target is spread over all classes evenly.
     pub label_smoothing: T,
+    /// The axis of the classes, the last one (-1) by default. PyTorch's
+    /// `[batch, classes, d1, ..]` has them along axis 1.
+    pub axis: isize,
     /// What becomes of the losses of the rows.
     pub reduction: Reduction,
 }
 
 impl<T: Scalar> Default for CrossEntropy<'_, T> {
     fn default() -> Self {
-        CrossEntropy { weight: None, ignore: None, label_smoothing: T::ZERO, reduction: Reduction::Mean }
+        CrossEntropy { weight: None, ignore: None, label_smoothing: T::ZERO, axis: -1, reduction: Reduction::Mean }
     }
 }
 
@@ -63,8 +69,14 @@ impl<'t, T: Scalar> Tensor<'t, T> {
         match reduction {
             Reduction::Mean => self.mean(),
             Reduction::Sum => self.sum(),
+            Reduction::BatchMean => self.sum() / self.batch(),
             Reduction::None => self,
         }
+    }
+
+    /// The length of the first axis.
+    fn batch(self) -> T {
+        T::from_f64(self.shape().first().map_or(1.0, |&n| n as f64))
     }
 
     #[track_caller]
@@ -188,8 +200,8 @@ impl<'t, T: Scalar> Tensor<'t, T> {
 
     /// The Kullback-Leibler divergence of log-probabilities `x` from a
     /// target: `t (ln t - x)`, or `e^t (t - x)` of a target which is
-    /// logarithms too. Targets of 0 count for nothing. PyTorch's `batchmean`
-    /// is the sum divided by the first axis.
+    /// logarithms too. Targets of 0 count for nothing. The divergence itself
+    /// comes from [`Reduction::BatchMean`].
     ///
     /// ```
     /// # let tape = wengert::Tape::new();
@@ -264,33 +276,45 @@ impl<'t, T: Scalar> Tensor<'t, T> {
     }
 
     /// [`Tensor::cross_entropy`] with class weights, a label to ignore, label
-    /// smoothing and a choice of reduction. The classes are the last axis. The
-    /// mean is that over weights; NaN if every row is ignored.
+    /// smoothing, a choice of the classes' axis and of the reduction. There is
+    /// a label for each position of the other axes, row-major. The mean is
+    /// that over weights; NaN if every label is ignored.
+    ///
+    /// ```
+    /// # use wengert::CrossEntropy;
+    /// # let tape = wengert::Tape::new();
+    /// // Every pixel of an image of 2 x 3 is one of 4 classes.
+    /// let logits = tape.zeros([1, 4, 2, 3]);
+    /// let loss = logits.cross_entropy_with(&[0, 1, 2, 3, 0, 1], CrossEntropy { axis: 1, ..CrossEntropy::default() });
+    /// assert_eq!(loss.item(), 4f32.ln());
+    /// ```
     ///
     /// # Panics
     /// If a label is neither a class nor ignored, or the shapes do not fit.
     #[track_caller]
     pub fn cross_entropy_with(self, labels: &[usize], options: CrossEntropy<'t, T>) -> Self {
-        self.log_softmax_of_classes().nll_loss(labels, options)
+        self.log_softmax_of_classes(options.axis).nll_loss(labels, options)
     }
 
     #[track_caller]
-    fn log_softmax_of_classes(self) -> Self {
+    fn log_softmax_of_classes(self, axis: isize) -> Self {
         assert!(self.rank() > 0, "cross_entropy: needs an axis of classes, got a scalar");
-        self.log_softmax(-1)
+        self.log_softmax(shape::axis("cross_entropy", axis, self.rank()) as isize)
     }
 
-    /// The negative log-likelihood of labels, from log-probabilities
-    /// `[.., classes]`: what [`Tensor::cross_entropy_with`] takes of
-    /// log-softmax.
+    /// The negative log-likelihood of labels, from log-probabilities: what
+    /// [`Tensor::cross_entropy_with`] takes of log-softmax.
     ///
     /// # Panics
     /// As [`Tensor::cross_entropy_with`].
     #[track_caller]
     pub fn nll_loss(self, labels: &[usize], options: CrossEntropy<'t, T>) -> Self {
-        let CrossEntropy { weight, ignore, label_smoothing: smooth, reduction } = options;
-        let shape = self.shape();
-        let Some((&classes, batch)) = shape.split_last() else { panic!("nll_loss: needs an axis of classes") };
+        let CrossEntropy { weight, ignore, label_smoothing: smooth, axis, reduction } = options;
+        assert!(self.rank() > 0, "nll_loss: needs an axis of classes, got a scalar");
+        let axis = shape::axis("nll_loss", axis, self.rank());
+        let classes = self.shape()[axis];
+        let mut batch = Dims::from_slice(self.shape());
+        batch.remove(axis);
         let rows: usize = batch.iter().product();
         assert!(rows == labels.len(), "nll_loss: {rows} rows, but {} labels", labels.len());
         for &label in labels {
@@ -305,7 +329,8 @@ impl<'t, T: Scalar> Tensor<'t, T> {
         let tape = self.tape();
         let kept = |row: usize| ignore != Some(labels[row]);
         let index = tape.arena().fill(rows, |row| if kept(row) { labels[row] } else { 0 });
-        let x = self.reshape([rows, classes]);
+        let order: Strides = (0..self.rank()).filter(|&i| i != axis).chain([axis]).map(|i| i as isize).collect();
+        let x = self.permute(order).reshape([rows, classes]);
         // Of every row: the weight of its label, 0 if it is ignored.
         let mask = tape.fill([rows], |row| if kept(row) { T::ONE } else { T::ZERO });
         let weights = match weight {
@@ -326,48 +351,38 @@ impl<'t, T: Scalar> Tensor<'t, T> {
             hard * (T::ONE - smooth) + spread * (smooth / T::from_f64(classes as f64))
         };
         match reduction {
-            Reduction::None => losses.reshape(Dims::from_slice(batch)),
-            Reduction::Sum => losses.sum(),
             Reduction::Mean => losses.sum() / weights.sum(),
+            other => losses.reshape(batch).reduced(other),
         }
     }
 
     /// Cross-entropy with probabilities of classes as targets, of the same
-    /// shape `[.., classes]`: `-Σ w t ln softmax(x)` of every row.
+    /// shape as the logits: `-Σ w t ln softmax(x)` over the classes. No label
+    /// is ignored; the mean is not weighted.
     ///
     /// # Panics
     /// If the shapes differ.
     #[track_caller]
     pub fn cross_entropy_soft(self, target: impl Operand<'t, T>, options: CrossEntropy<'t, T>) -> Self {
-        let CrossEntropy { weight, label_smoothing: smooth, reduction, .. } = options;
+        let CrossEntropy { weight, label_smoothing: smooth, axis, reduction, .. } = options;
         let mut t = self.target("cross_entropy_soft", target);
-        let x = self.log_softmax_of_classes();
-        let classes = self.shape()[self.rank() - 1];
+        let mut x = self.log_softmax_of_classes(axis);
+        let axis = shape::axis("cross_entropy_soft", axis, self.rank());
+        let classes = self.shape()[axis];
         if smooth > T::ZERO {
             t = t * (T::ONE - smooth) + smooth / T::from_f64(classes as f64);
         }
-        let x = match weight {
-            Some(w) => x * w,
-            None => x,
-        };
-        let losses = -(x * t).sum_axes(-1);
-        match reduction {
-            // PyTorch's mean over rows does not divide by the weights here.
-            Reduction::Mean => losses.sum() / T::from_f64(losses.len() as f64),
-            other => losses.reduced(other),
+        if let Some(w) = weight {
+            assert!(
+                w.shape() == [classes],
+                "cross_entropy_soft: weights of shape {:?} for {classes} classes",
+                w.shape()
+            );
+            let mut dims = Dims::from_elem(1, self.rank() - axis);
+            dims[0] = classes;
+            x = x * w.reshape(dims);
         }
-    }
-
-    /// `max(x, low)`; derivative 0 at the bound. NaN stays.
-    #[track_caller]
-    pub fn clamp_min(self, low: T) -> Self {
-        self.record(unary::with(super::functions::Function::AtLeast, self.id(), low.to_f64()))
-    }
-
-    /// `min(x, high)`; derivative 0 at the bound. NaN stays.
-    #[track_caller]
-    pub fn clamp_max(self, high: T) -> Self {
-        self.record(unary::with(super::functions::Function::AtMost, self.id(), high.to_f64()))
+        (-(x * t).sum_axes(axis as isize)).reduced(reduction)
     }
 }
 

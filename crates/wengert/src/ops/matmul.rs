@@ -108,10 +108,11 @@ impl Matmul {
         let scratch = gemm::scratch_len::<T>(backend, machine.isa, m, n, k, step_a, step_b);
         let product = |at_a: isize, at_b: isize, at_out: isize, scratch: &mut [MaybeUninit<T>]| {
             // SAFETY: the offsets are those of the first elements of matrices
-            // whose rows and columns the strides reach.
+            // whose rows and columns the strides reach. An operand without
+            // elements is not read, and its offsets may lie anywhere.
             unsafe {
-                let a = Mat { data: a.data.offset(at_a), rs: step_a.0, cs: step_a.1 };
-                let b = Mat { data: b.data.offset(at_b), rs: step_b.0, cs: step_b.1 };
+                let a = Mat { data: a.data.wrapping_offset(at_a), rs: step_a.0, cs: step_a.1 };
+                let b = Mat { data: b.data.wrapping_offset(at_b), rs: step_b.0, cs: step_b.1 };
                 let c = out.data.offset(at_out);
                 gemm::gemm(backend, machine.isa, m, n, k, a, b, c, n as isize, out.add, scratch);
             }
