@@ -83,6 +83,9 @@ pub trait Scalar:
     const NAN: Self;
     /// The type's name, `"f32"` or `"f64"`.
     const NAME: &'static str;
+    /// A factor which cuts numbers into halves of their digits.
+    #[doc(hidden)]
+    const SPLIT: Self;
 
     /// The nearest value of this type.
     fn from_f64(value: f64) -> Self;
@@ -178,6 +181,7 @@ macro_rules! scalar {
             const INFINITY: Self = $t::INFINITY;
             const NAN: Self = $t::NAN;
             const NAME: &'static str = stringify!($t);
+            const SPLIT: Self = (1u64 << $t::MANTISSA_DIGITS.div_ceil(2)) as $t + 1.0;
 
             #[inline(always)]
             fn from_f64(value: f64) -> Self {

@@ -32,7 +32,7 @@ functions! { apply:
     log_sigmoid 2.5 2.5
     erf 1.0 1.0
     erfc 2.0 2.0
-    gelu 200.0 100.0
+    gelu 12.0 10.0
     sin 1.0 1.0
     cos 1.0 1.0
     sinh 2.0 2.0

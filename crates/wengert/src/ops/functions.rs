@@ -141,10 +141,40 @@ fn sign<T: Scalar>(x: T) -> T {
     }
 }
 
-/// The cumulative distribution function of the normal distribution.
+/// A product in two parts: what it rounds to, and the rest (Dekker, Numer.
+/// Math. 18, 1971, without a fused multiply-add).
 #[inline(always)]
-fn normal_cdf<T: Scalar>(x: T) -> T {
-    c::<T>(0.5) * (-x * c(std::f64::consts::FRAC_1_SQRT_2)).erfc()
+fn product<T: Scalar>(a: T, b: T) -> (T, T) {
+    let halves = |x: T| {
+        let shifted = x * T::SPLIT;
+        let high = shifted - (shifted - x);
+        (high, x - high)
+    };
+    let ((a1, a2), (b1, b2), high) = (halves(a), halves(b), a * b);
+    (high, a1 * b1 - high + a1 * b2 + a2 * b1 + a2 * b2)
+}
+
+/// What of the square root of 1/2 is beyond the digits of an `f64`.
+const REST_OF_ROOT: f64 = -4.833_646_656_726_457e-17;
+
+/// The normal distribution at `x`: its cumulative distribution function, and
+/// e^(-x²/2).
+///
+/// Both fall so fast on the left that a rounding error of their argument would
+/// grow by x²: they are corrected for it by their first derivatives.
+#[inline(always)]
+fn normal<T: Scalar>(x: T) -> (T, T) {
+    // Beyond these both are 0, or 0 and 1. NaN passes.
+    let x = if x < c(-40.0) { c(-40.0) } else { x };
+    let x = if x > c(40.0) { c(40.0) } else { x };
+    let half = c::<T>(0.5);
+    let (square, rest) = product(x, x);
+    let bell = (-half * square).exp() * (T::ONE - half * rest);
+    let root: T = c(std::f64::consts::FRAC_1_SQRT_2);
+    let root_rest = c::<T>(std::f64::consts::FRAC_1_SQRT_2 - root.to_f64() + REST_OF_ROOT);
+    let (u, rest) = product(-x, root);
+    let rest = rest - x * root_rest;
+    (half * (u.erfc() - c::<T>(TWO_OVER_ROOT_PI) * bell * rest), bell)
 }
 
 /// 2 v(x), where v is what the tanh form of GELU takes the tanh of.
@@ -413,8 +443,11 @@ functions! {
     }
     // x Phi(x)
     Gelu "gelu" {
-        |x, _p| x * normal_cdf(x);
-        from x |g, x, _p| g * (normal_cdf(x) + x * c::<T>(NORMAL) * (c::<T>(-0.5) * x * x).exp());
+        |x, _p| x * normal(x).0;
+        from x |g, x, _p| {
+            let (below, bell) = normal(x);
+            g * (below + x * c::<T>(NORMAL) * bell)
+        };
         curvature |e, x, _p| {
             // phi(x) (2 - x^2)
             let square = e.op(apply(Square, x));

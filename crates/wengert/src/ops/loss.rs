@@ -1,8 +1,9 @@
 //! Losses.
 
-use super::{List, binary, index};
+use super::binary;
 use crate::error::{Error, raise};
 use crate::scalar::Scalar;
+use crate::shape::Dims;
 use crate::tensor::{Operand, Tensor};
 
 impl<'t, T: Scalar> Tensor<'t, T> {
@@ -78,9 +79,9 @@ impl<'t, T: Scalar> Tensor<'t, T> {
 
     #[track_caller]
     fn cross_entropy_checked(self, labels: &[usize]) -> Self {
-        let index = List::new(self.tape().arena().copy(labels));
-        let log_probabilities = self.log_softmax(-1);
-        -self.record(index::pick(log_probabilities.id(), index)).mean()
+        let mut rows = Dims::from_slice(self.shape());
+        rows[self.rank() - 1] = 1;
+        -self.log_softmax(-1).gather(-1, rows, labels).mean()
     }
 
     /// Binary cross-entropy of logits with targets in `[0, 1]`, the mean over

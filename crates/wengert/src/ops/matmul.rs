@@ -211,4 +211,54 @@ impl<'t, T: Scalar> Tensor<'t, T> {
         }
         product.reshape(dims)
     }
+
+    /// The sum of the diagonal of matrices.
+    ///
+    /// ```
+    /// # let tape = wengert::Tape::new();
+    /// assert_eq!(tape.tensor([[1.0, 2.0], [3.0, 4.0]]).trace().item(), 5.0);
+    /// ```
+    ///
+    /// # Panics
+    /// If there are fewer than two axes.
+    #[track_caller]
+    pub fn trace(self) -> Self {
+        assert!(self.rank() >= 2, "trace: needs matrices, got {:?}", self.shape());
+        self.diagonal(0, -2, -1).sum_axes(-1)
+    }
+
+    /// The sum of products of two vectors.
+    ///
+    /// ```
+    /// # let tape = wengert::Tape::new();
+    /// assert_eq!(tape.tensor([1.0, 2.0]).dot(tape.tensor([3.0, 4.0])).item(), 11.0);
+    /// ```
+    ///
+    /// # Panics
+    /// If the operands are not vectors of one length.
+    #[track_caller]
+    pub fn dot(self, other: impl Operand<'t, T>) -> Self {
+        let other = self.operand(other);
+        let fits = self.rank() == 1 && self.shape() == other.shape();
+        assert!(fits, "dot: needs two vectors of one length, got {:?} and {:?}", self.shape(), other.shape());
+        self.matmul(other)
+    }
+
+    /// All products of the elements of two vectors: `[m]` and `[n]` give
+    /// `[m, n]`.
+    ///
+    /// ```
+    /// # let tape = wengert::Tape::new();
+    /// assert_eq!(tape.tensor([1.0, 2.0]).outer(tape.tensor([3.0, 4.0])).to_vec(), [3.0, 4.0, 6.0, 8.0]);
+    /// ```
+    ///
+    /// # Panics
+    /// If the operands are not vectors.
+    #[track_caller]
+    pub fn outer(self, other: impl Operand<'t, T>) -> Self {
+        let other = self.operand(other);
+        let fits = self.rank() == 1 && other.rank() == 1;
+        assert!(fits, "outer: needs two vectors, got {:?} and {:?}", self.shape(), other.shape());
+        self.unsqueeze(1) * other
+    }
 }

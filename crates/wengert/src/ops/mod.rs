@@ -9,6 +9,7 @@ pub(crate) mod arrange;
 pub(crate) mod binary;
 pub(crate) mod conv;
 pub(crate) mod custom;
+mod determinant;
 pub(crate) mod einsum;
 mod elementwise;
 pub(crate) mod functions;
@@ -23,6 +24,7 @@ pub(crate) mod reduce;
 pub(crate) mod scan;
 pub(crate) mod slice;
 pub(crate) mod softmax;
+pub(crate) mod solve;
 pub(crate) mod statistics;
 pub(crate) mod unary;
 pub(crate) mod view;
@@ -33,7 +35,7 @@ use crate::shape::{Dims, Layout, Strides, broadcast};
 
 use binary::{Binary, Share};
 use custom::Custom;
-use index::{Pick, Take, Unpick, Untake};
+use index::{Take, Untake};
 use leaf::Leaf;
 use linalg::Linalg;
 use matmul::Matmul;
@@ -139,8 +141,6 @@ pub(crate) enum Op {
     Matmul(Matmul),
     Softmax(Softmax),
     SoftmaxGrad(SoftmaxGrad),
-    Pick(Pick),
-    Unpick(Unpick),
     Slice(Slice),
     Unslice(Unslice),
     Concat(Concat),
@@ -206,8 +206,6 @@ macro_rules! families {
             Op::Matmul($f) => $body,
             Op::Softmax($f) => $body,
             Op::SoftmaxGrad($f) => $body,
-            Op::Pick($f) => $body,
-            Op::Unpick($f) => $body,
             Op::Slice($f) => $body,
             Op::Unslice($f) => $body,
             Op::Concat($f) => $body,
@@ -258,13 +256,12 @@ impl Op {
     pub(crate) fn accumulates(&self) -> bool {
         match self {
             Op::Unary(_) | Op::UnaryGrad(_) | Op::Binary(_) | Op::Share(_) => true,
-            Op::View(_) | Op::Matmul(_) | Op::Unpick(_) | Op::Slice(_) | Op::Unslice(_) => true,
+            Op::View(_) | Op::Matmul(_) | Op::Slice(_) | Op::Unslice(_) => true,
             Op::Concat(_) | Op::Untake(_) => true,
             Op::Reduce(f) => f.accumulates(),
             Op::Leaf(_)
             | Op::Softmax(_)
             | Op::SoftmaxGrad(_)
-            | Op::Pick(_)
             | Op::Take(_)
             | Op::Scan(_)
             | Op::Linalg(_)
