@@ -54,18 +54,15 @@ impl<'t, T: Scalar> Tensor<'t, T> {
                 "pad: {amounts:?} cuts off more than {from:?}"
             );
             let axis = (first + k) as isize;
-            let cut = |x: Self| {
+            let nothing_added = before <= 0 && after <= 0 || matches!(padding, Padding::Constant(_));
+            // A mirror and the ends which are repeated are those of the whole;
+            // what is over again is what has been cut.
+            if (before < 0 || after < 0) && (nothing_added || padding == Padding::Circular) {
                 let (start, len) = ((-before).max(0), n + before.min(0) + after.min(0));
-                x.narrow(axis, start as usize, len as usize)
-            };
-            if before <= 0 && after <= 0 || matches!(padding, Padding::Constant(_)) {
-                x = cut(x);
-                continue;
+                x = x.narrow(axis, start as usize, len as usize);
             }
-            // What is over again is what has been cut; a mirror and the ends
-            // which are repeated are those of the whole.
-            if padding == Padding::Circular {
-                x = cut(x);
+            if nothing_added {
+                continue;
             }
             let len = x.shape()[first + k] as isize;
             let most = match padding {
@@ -105,7 +102,7 @@ impl<'t, T: Scalar> Tensor<'t, T> {
         if value == T::ZERO {
             return placed;
         }
-        let inside = self.tape().no_grad(|| self.tape().ones(self.shape()).part_of(&whole, &starts, &steps));
+        let inside = self.tape().ones(self.shape()).part_of(&whole, &starts, &steps);
         placed.where_mask(inside, value)
     }
 

@@ -6,6 +6,7 @@ use crate::kernels::map::map;
 use crate::kernels::{Machine, Out};
 use crate::params::Parameter;
 use crate::scalar::Scalar;
+use crate::shape::broadcast;
 use crate::tensor::{Operand, Tensor};
 
 /// `f(a, b)`.
@@ -417,6 +418,8 @@ impl<'t, T: Scalar> Tensor<'t, T> {
     #[track_caller]
     pub fn where_mask(self, mask: Self, other: impl Operand<'t, T>) -> Self {
         let other = other.tensor(self.tape());
+        let chosen = broadcast("where_mask", self.shape(), mask.shape());
+        broadcast("where_mask", &chosen, other.shape());
         self.binary(Keep, mask) + other.binary(Drop, mask)
     }
 
@@ -432,6 +435,7 @@ impl<'t, T: Scalar> Tensor<'t, T> {
     /// If the shapes do not broadcast.
     #[track_caller]
     pub fn masked_fill(self, mask: Self, value: T) -> Self {
+        broadcast("masked_fill", self.shape(), mask.shape());
         self.tape().scalar(value).where_mask(mask, self)
     }
 

@@ -195,12 +195,12 @@ impl<'t, T: Scalar> Tensor<'t, T> {
         assert!(fits, "gather: an index of shape {dims:?} does not fit {from:?} along axis {at}");
         let count = shape::element_count(dims);
         assert!(count == index.len(), "gather: shape {dims:?} holds {count} indices, got {}", index.len());
+        let positions = self.positions("gather", axis, index, dims, true);
         let mut x = self;
         for axis in (0..dims.len()).filter(|&i| i != at && dims[i] < from[i]) {
             x = x.narrow(axis as isize, 0, dims[axis]);
         }
-        let at = x.positions("gather", axis, index, dims, true);
-        x.record(Op::Take(Take { x: x.id(), at }))
+        x.record(Op::Take(Take { x: x.id(), at: positions }))
     }
 
     /// `self` with the slices of `source` added at some positions along an

@@ -1,6 +1,8 @@
 //! Losses with a choice of reduction and weights.
 
 use super::binary;
+use super::loss::check_labels;
+use crate::error::{Error, raise};
 use crate::scalar::Scalar;
 use crate::shape::{self, Dims, Strides};
 use crate::tensor::{Operand, Tensor};
@@ -253,12 +255,17 @@ impl<'t, T: Scalar> Tensor<'t, T> {
     #[track_caller]
     pub fn cosine_similarity(self, other: impl Operand<'t, T>, axis: isize, eps: T) -> Self {
         let other = self.operand(other);
-        let Some(dims) = crate::shape::try_broadcast(self.shape(), other.shape()) else {
+        let Some(dims) = shape::try_broadcast(self.shape(), other.shape()) else {
             panic!("cosine_similarity: shapes do not broadcast: {:?} and {:?}", self.shape(), other.shape());
         };
-        let unit = |x: Self| x / x.norm_keepdim(2.0, axis).clamp_min(eps);
-        let (x, y) = (unit(self.broadcast_to(&dims)), unit(other.broadcast_to(&dims)));
-        (x * y).sum_axes(axis)
+        let axis = shape::axis("cosine_similarity", axis, dims.len()) as isize;
+        (self.broadcast_to(&dims).unit(axis, eps) * other.broadcast_to(&dims).unit(axis, eps)).sum_axes(axis)
+    }
+
+    /// Vectors of length 1, or less where the length is below `eps`.
+    #[track_caller]
+    fn unit(self, axis: isize, eps: T) -> Self {
+        self / self.norm_keepdim(2.0, axis).clamp_min(eps)
     }
 
     /// `1 - cos` of pairs along the last axis whose target is 1, `max(0, cos -
@@ -293,7 +300,19 @@ impl<'t, T: Scalar> Tensor<'t, T> {
     /// If a label is neither a class nor ignored, or the shapes do not fit.
     #[track_caller]
     pub fn cross_entropy_with(self, labels: &[usize], options: CrossEntropy<'t, T>) -> Self {
-        self.log_softmax_of_classes(options.axis).nll_loss(labels, options)
+        match self.try_cross_entropy_with(labels, options) {
+            Ok(loss) => loss,
+            Err(error) => raise(error),
+        }
+    }
+
+    /// [`Tensor::cross_entropy_with`] for labels which come from a file.
+    ///
+    /// # Errors
+    /// [`Error::LabelOutOfRange`] and [`Error::LabelCount`].
+    #[track_caller]
+    pub fn try_cross_entropy_with(self, labels: &[usize], options: CrossEntropy<'t, T>) -> Result<Self, Error> {
+        self.log_softmax_of_classes(options.axis).likelihood("cross_entropy", labels, options)
     }
 
     #[track_caller]
@@ -309,22 +328,24 @@ impl<'t, T: Scalar> Tensor<'t, T> {
     /// As [`Tensor::cross_entropy_with`].
     #[track_caller]
     pub fn nll_loss(self, labels: &[usize], options: CrossEntropy<'t, T>) -> Self {
+        match self.likelihood("nll_loss", labels, options) {
+            Ok(loss) => loss,
+            Err(error) => raise(error),
+        }
+    }
+
+    #[track_caller]
+    fn likelihood(self, op: &'static str, labels: &[usize], options: CrossEntropy<'t, T>) -> Result<Self, Error> {
         let CrossEntropy { weight, ignore, label_smoothing: smooth, axis, reduction } = options;
-        assert!(self.rank() > 0, "nll_loss: needs an axis of classes, got a scalar");
-        let axis = shape::axis("nll_loss", axis, self.rank());
+        assert!(self.rank() > 0, "{op}: needs an axis of classes, got a scalar");
+        let axis = shape::axis(op, axis, self.rank());
         let classes = self.shape()[axis];
         let mut batch = Dims::from_slice(self.shape());
         batch.remove(axis);
         let rows: usize = batch.iter().product();
-        assert!(rows == labels.len(), "nll_loss: {rows} rows, but {} labels", labels.len());
-        for &label in labels {
-            assert!(
-                label < classes || ignore == Some(label),
-                "nll_loss: label {label} is out of range for {classes} classes"
-            );
-        }
+        check_labels(op, [rows, classes], labels, ignore)?;
         if let Some(w) = weight {
-            assert!(w.shape() == [classes], "nll_loss: weights of shape {:?} for {classes} classes", w.shape());
+            assert!(w.shape() == [classes], "{op}: weights of shape {:?} for {classes} classes", w.shape());
         }
         let tape = self.tape();
         let kept = |row: usize| ignore != Some(labels[row]);
@@ -350,10 +371,10 @@ impl<'t, T: Scalar> Tensor<'t, T> {
             let spread = -all.sum_axes(1).where_mask(mask, T::ZERO);
             hard * (T::ONE - smooth) + spread * (smooth / T::from_f64(classes as f64))
         };
-        match reduction {
+        Ok(match reduction {
             Reduction::Mean => losses.sum() / weights.sum(),
             other => losses.reshape(batch).reduced(other),
-        }
+        })
     }
 
     /// Cross-entropy with probabilities of classes as targets, of the same

@@ -164,13 +164,15 @@ impl<'t, T: Scalar> Tensor<'t, T> {
         if p.is_infinite() {
             return size.extreme(p > 0.0, mask, keepdim);
         }
-        // Where a base is 0 its power has no slope to pass on.
-        let power = |x: Self, p: f64| {
-            let some = x.ne(T::ZERO);
-            let power = x.where_mask(some, T::ONE).powf(T::from_f64(p));
-            power.where_mask(some, T::from_f64(0f64.powf(p)))
-        };
-        power(power(size, p).sum_mask(mask, keepdim), 1.0 / p)
+        size.power(p).sum_mask(mask, keepdim).power(1.0 / p)
+    }
+
+    /// `x^p`; where the base is 0 it has no slope to pass on.
+    #[track_caller]
+    fn power(self, p: f64) -> Self {
+        let some = self.ne(T::ZERO);
+        let power = self.where_mask(some, T::ONE).powf(T::from_f64(p));
+        power.where_mask(some, T::from_f64(0f64.powf(p)))
     }
 
     #[track_caller]

@@ -1,6 +1,4 @@
-//! Cases drawn at random over all ops, their options and the edges of their
-//! domains: rank 0 to 6, axes of length 0, NaN and infinities, ties. Each is
-//! run with contiguous operands, with operands which are not, and in `f32`.
+//! What the drawn cases run: an op by its name, with its options.
 
 use wengert::{
     Attention, Conv, CrossEntropy, Padding, Pool, RecurrentCell, Reduction, Scalar, Tape, Tensor, Triangular,
