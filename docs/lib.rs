@@ -17,9 +17,11 @@ pages! {
     concepts: "src/concepts.md";
     first_gradient: "src/first-gradient.md";
     training_loop: "src/training-loop.md";
+    threads: "src/threads.md";
     without_gradients: "src/without-gradients.md";
     errors: "src/errors.md";
     higher_derivatives: "src/higher-derivatives.md";
+    fused_expressions: "src/fused-expressions.md";
     checking_gradients: "src/checking-gradients.md";
     conventions: "src/conventions.md";
     design_memory: "src/design-memory.md";

@@ -7,6 +7,9 @@ use std::panic::Location;
 
 use crate::backward::Plain;
 use crate::kernels::gemm::GemmScalar;
+use crate::kernels::single;
+use crate::ops::binary::{self, Binary};
+use crate::ops::unary::{self, Unary};
 use crate::ops::{Id, Op};
 use crate::recorded::Recorder;
 use crate::tape::Tape;
@@ -21,9 +24,19 @@ mod sealed {
 /// their kernels hang on these three, and a program which uses the library
 /// would otherwise compile them again.
 pub(crate) trait Compiled: Sized {
-    /// [`Tape::record_op`]
+    /// [`Tape::record_tensor`]
     #[track_caller]
     fn record(tape: &Tape<Self>, op: Op, location: &'static Location<'static>) -> Id
+    where
+        Self: Scalar;
+    /// [`Tape::record_unary`]
+    #[track_caller]
+    fn record_unary(tape: &Tape<Self>, f: unary::Function, x: Id, p: f64, at: &'static Location<'static>) -> Id
+    where
+        Self: Scalar;
+    /// [`Tape::record_binary`]
+    #[track_caller]
+    fn record_binary(tape: &Tape<Self>, f: binary::Function, a: Id, b: Id, at: &'static Location<'static>) -> Id
     where
         Self: Scalar;
     /// [`Plain::run`]
@@ -83,9 +96,6 @@ pub trait Scalar:
     const NAN: Self;
     /// The type's name, `"f32"` or `"f64"`.
     const NAME: &'static str;
-    /// A factor which cuts numbers into halves of their digits.
-    #[doc(hidden)]
-    const SPLIT: Self;
 
     /// The nearest value of this type.
     fn from_f64(value: f64) -> Self;
@@ -155,14 +165,55 @@ pub trait Scalar:
     fn erf(self) -> Self;
     /// 1 - erf(x), accurate for large x.
     fn erfc(self) -> Self;
+    /// The distribution function of the normal distribution.
+    fn normal_cdf(self) -> Self;
+}
+
+/// The functions of `f64` which `f32` has in [`crate::kernels::single`].
+mod double {
+    macro_rules! functions {
+        ($($name:ident $f:expr;)*) => {
+            $(#[inline(always)]
+            pub(super) fn $name(x: f64) -> f64 {
+                $f(x)
+            })*
+        };
+    }
+
+    functions! {
+        ln f64::ln;
+        ln_1p f64::ln_1p;
+        log2 f64::log2;
+        log10 f64::log10;
+        exp_m1 f64::exp_m1;
+        exp2 f64::exp2;
+        sinh f64::sinh;
+        cosh f64::cosh;
+        asinh libm::asinh;
+        acosh libm::acosh;
+        atanh f64::atanh;
+        erf libm::erf;
+        erfc libm::erfc;
+        normal_cdf |x| 0.5 * libm::erfc(x * -std::f64::consts::FRAC_1_SQRT_2);
+    }
 }
 
 macro_rules! scalar {
-    ($t:ident, $erf:ident, $erfc:ident, $asinh:ident, $acosh:ident) => {
+    ($t:ident, $functions:ident) => {
         impl Compiled for $t {
             #[track_caller]
             fn record(tape: &Tape<$t>, op: Op, location: &'static Location<'static>) -> Id {
-                tape.record_op(op, location)
+                tape.record_tensor(op, location)
+            }
+
+            #[track_caller]
+            fn record_unary(tape: &Tape<$t>, f: unary::Function, x: Id, p: f64, at: &'static Location<'static>) -> Id {
+                tape.record_unary(Unary { f, x, p }, at)
+            }
+
+            #[track_caller]
+            fn record_binary(tape: &Tape<$t>, f: binary::Function, a: Id, b: Id, at: &'static Location<'static>) -> Id {
+                tape.record_binary(Binary { f, a, b }, at)
             }
 
             fn sweep(sweep: &mut Plain<'_, $t>, root: Id, cotangent: Id) {
@@ -181,7 +232,6 @@ macro_rules! scalar {
             const INFINITY: Self = $t::INFINITY;
             const NAN: Self = $t::NAN;
             const NAME: &'static str = stringify!($t);
-            const SPLIT: Self = (1u64 << $t::MANTISSA_DIGITS.div_ceil(2)) as $t + 1.0;
 
             #[inline(always)]
             fn from_f64(value: f64) -> Self {
@@ -209,15 +259,15 @@ macro_rules! scalar {
             }
             #[inline(always)]
             fn exp_m1(self) -> Self {
-                $t::exp_m1(self)
+                $functions::exp_m1(self)
             }
             #[inline(always)]
             fn ln(self) -> Self {
-                $t::ln(self)
+                $functions::ln(self)
             }
             #[inline(always)]
             fn ln_1p(self) -> Self {
-                $t::ln_1p(self)
+                $functions::ln_1p(self)
             }
             #[inline(always)]
             fn sqrt(self) -> Self {
@@ -233,15 +283,15 @@ macro_rules! scalar {
             }
             #[inline(always)]
             fn exp2(self) -> Self {
-                $t::exp2(self)
+                $functions::exp2(self)
             }
             #[inline(always)]
             fn log2(self) -> Self {
-                $t::log2(self)
+                $functions::log2(self)
             }
             #[inline(always)]
             fn log10(self) -> Self {
-                $t::log10(self)
+                $functions::log10(self)
             }
             #[inline(always)]
             fn sin(self) -> Self {
@@ -269,23 +319,23 @@ macro_rules! scalar {
             }
             #[inline(always)]
             fn sinh(self) -> Self {
-                $t::sinh(self)
+                $functions::sinh(self)
             }
             #[inline(always)]
             fn cosh(self) -> Self {
-                $t::cosh(self)
+                $functions::cosh(self)
             }
             #[inline(always)]
             fn asinh(self) -> Self {
-                libm::$asinh(self)
+                $functions::asinh(self)
             }
             #[inline(always)]
             fn acosh(self) -> Self {
-                libm::$acosh(self)
+                $functions::acosh(self)
             }
             #[inline(always)]
             fn atanh(self) -> Self {
-                $t::atanh(self)
+                $functions::atanh(self)
             }
             #[inline(always)]
             fn floor(self) -> Self {
@@ -313,15 +363,19 @@ macro_rules! scalar {
             }
             #[inline(always)]
             fn erf(self) -> Self {
-                libm::$erf(self)
+                $functions::erf(self)
             }
             #[inline(always)]
             fn erfc(self) -> Self {
-                libm::$erfc(self)
+                $functions::erfc(self)
+            }
+            #[inline(always)]
+            fn normal_cdf(self) -> Self {
+                $functions::normal_cdf(self)
             }
         }
     };
 }
 
-scalar!(f32, erff, erfcf, asinhf, acoshf);
-scalar!(f64, erf, erfc, asinh, acosh);
+scalar!(f32, single);
+scalar!(f64, double);

@@ -11,7 +11,7 @@ use crate::shape::broadcast_strides;
 
 /// Elements which are gathered at a time where an operand is not a plain run:
 /// a kilobyte or two per operand stays in the first-level cache.
-const BLOCK: usize = 256;
+pub(super) const BLOCK: usize = 256;
 
 /// `out[i] = f([x0[i], x1[i], ...])`, the operands broadcast to the output.
 ///
@@ -36,11 +36,19 @@ pub(crate) unsafe fn map<T: Scalar, const N: usize>(
 }
 
 /// A kernel over plain runs: operands, output, length.
-type Run<'a, T, const N: usize> = dyn Fn([*const T; N], *mut T, usize) + 'a;
+pub(super) type Run<'a, T, const N: usize> = dyn Fn([*const T; N], *mut T, usize) + 'a;
 
 /// [`map`] where some operand is not a plain run.
 #[inline(never)]
-unsafe fn strided<T: Scalar, const N: usize>(inputs: [Value<'_, T>; N], out: Out<'_, T>, run: &Run<'_, T, N>) {
+pub(super) unsafe fn strided<T: Scalar, const N: usize>(
+    inputs: [Value<'_, T>; N],
+    out: Out<'_, T>,
+    run: &Run<'_, T, N>,
+) {
+    // SAFETY: the caller's contract.
+    if unsafe { rows(&inputs, &out, run) } {
+        return;
+    }
     let strides = inputs.map(|x| broadcast_strides(x.layout.dims, x.layout.strides, out.dims));
     let nest = Nest::new(out.dims, from_fn::<_, N, _>(|k| &*strides[k]));
     let (len, steps) = nest.inner();
@@ -87,9 +95,88 @@ unsafe fn strided<T: Scalar, const N: usize>(inputs: [Value<'_, T>; N], out: Out
     });
 }
 
+/// How an operand is read where the output is cut into rows.
+#[derive(Clone, Copy, PartialEq)]
+enum Course {
+    /// In step with the output.
+    Along,
+    /// From its start again in every row: it has the shape of the last axes.
+    Again,
+    /// It is one number.
+    Constant,
+}
+
+/// The length of the rows, and how each operand is read; `None` if some
+/// operand is read otherwise.
+fn courses<T, const N: usize>(inputs: &[Value<'_, T>; N], out: &Out<'_, T>) -> Option<(usize, [Course; N])> {
+    let (mut row, mut courses) = (out.len, [Course::Along; N]);
+    for (x, course) in inputs.iter().map(|x| x.layout).zip(&mut courses) {
+        if x.contiguous && x.len == out.len {
+            continue;
+        }
+        if x.dims.iter().zip(x.strides).all(|(&dim, &stride)| dim == 1 || stride == 0) {
+            *course = Course::Constant;
+            continue;
+        }
+        let lead = x.dims.iter().take_while(|&&dim| dim == 1).count();
+        let repeats = out.dims.ends_with(&x.dims[lead..]) && (row == out.len || row == x.len);
+        if !(x.contiguous && repeats) {
+            return None;
+        }
+        (row, *course) = (x.len, Course::Again);
+    }
+    Some((row, courses))
+}
+
+/// [`strided`] where every operand has the output's shape, or that of its last
+/// axes, or is one number: no nest is needed. Says whether that is so.
+unsafe fn rows<T: Scalar, const N: usize>(inputs: &[Value<'_, T>; N], out: &Out<'_, T>, run: &Run<'_, T, N>) -> bool {
+    if out.len == 0 {
+        return true;
+    }
+    let Some((mut row, mut courses)) = courses(inputs, out) else { return false };
+    // What is repeated often is repeated in a buffer, so that runs are long.
+    const SHORT: usize = 16;
+    let period = if row < SHORT { row } else { 1 };
+    let mut block = (BLOCK / period * period).min(out.len);
+    let mut buffers = [[MaybeUninit::<T>::uninit(); BLOCK]; N];
+    for k in 0..N {
+        let period = match courses[k] {
+            Course::Constant => 1,
+            Course::Again if row < SHORT => period,
+            _ => continue,
+        };
+        for i in 0..block {
+            // SAFETY: the operand has `period` elements in a run.
+            buffers[k][i].write(unsafe { *inputs[k].data.add(i % period) });
+        }
+    }
+    if row < SHORT {
+        courses = courses.map(|c| if c == Course::Again { Course::Constant } else { c });
+        row = out.len;
+    } else if !courses.contains(&Course::Constant) {
+        block = row;
+    }
+    for start in (0..out.len).step_by(row) {
+        for at in (0..row).step_by(block) {
+            // SAFETY: within the output, the operands, or `block` elements
+            // which were written to a buffer.
+            unsafe {
+                let from = from_fn(|k| match courses[k] {
+                    Course::Along => inputs[k].data.add(start + at),
+                    Course::Again => inputs[k].data.add(at),
+                    Course::Constant => buffers[k].as_ptr().cast(),
+                });
+                run(from, out.data.add(start + at), block.min(row - at));
+            }
+        }
+    }
+    true
+}
+
 /// [`map`] over plain runs of `n` elements.
 #[inline]
-unsafe fn run<T: Scalar, const N: usize>(
+pub(super) unsafe fn run<T: Scalar, const N: usize>(
     isa: Isa,
     from: [*const T; N],
     to: *mut T,
@@ -158,6 +245,29 @@ unsafe fn body<T: Scalar, const N: usize>(
     }
 }
 
+/// Copies (or adds) `n` elements of steps of their own.
+///
+/// # Safety
+/// `n` elements may be read and written; they do not overlap.
+pub(crate) unsafe fn copy_run<T: Scalar>(
+    isa: Isa,
+    (from, step): (*const T, isize),
+    (to, to_step): (*mut T, isize),
+    n: usize,
+    add: bool,
+) {
+    // SAFETY: the caller's contract.
+    unsafe {
+        if step == 1 && to_step == 1 {
+            return run(isa, [from], to, n, add, |[x]| x);
+        }
+        for i in 0..n as isize {
+            let (x, to) = (*from.offset(i * step), to.offset(i * to_step));
+            if add { *to += x } else { to.write(x) }
+        }
+    }
+}
+
 /// Copies (or adds) a strided value into a contiguous buffer.
 ///
 /// # Safety
@@ -169,4 +279,60 @@ pub(crate) unsafe fn copy<T: Scalar>(isa: Isa, x: Value<'_, T>, out: Out<'_, T>)
     }
     // SAFETY: the caller's contract.
     unsafe { map(isa, [x], out, |[x]| x) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::shape::{Layout, contiguous_strides, element_count};
+
+    /// Every way of broadcasting gives what the nest of loops gives.
+    #[test]
+    fn rows_are_the_nest() {
+        let shapes: [(&[usize], &[usize]); 10] = [
+            (&[4, 16], &[16]),
+            (&[4, 16], &[1, 16]),
+            (&[5, 3], &[3]),
+            (&[300, 7], &[7]),
+            (&[2, 3, 40], &[3, 40]),
+            (&[700], &[]),
+            (&[3, 300], &[1, 1]),
+            (&[3, 4], &[3, 1]),
+            (&[2, 0, 3], &[3]),
+            (&[1], &[1, 1]),
+        ];
+        for (long, short) in shapes {
+            let dims = if long.len() >= short.len() { long } else { short };
+            let data = |dims: &[usize]| (0..element_count(dims)).map(|i| i as f32 + 0.5).collect::<Vec<_>>();
+            let (a, b, len) = (data(long), data(short), element_count(dims));
+            let strides = [long, short].map(contiguous_strides);
+            let layout = |dims, k: usize| Layout { dims, strides: &strides[k], len: element_count(dims), contiguous: true };
+            let layouts = [layout(long, 0), layout(short, 1)];
+            for swap in [false, true] {
+                let mut inputs =
+                    [Value { data: a.as_ptr(), layout: &layouts[0] }, Value { data: b.as_ptr(), layout: &layouts[1] }];
+                if swap {
+                    inputs.swap(0, 1);
+                }
+                let f = |[a, b]: [f32; 2]| a - 3.0 * b;
+                let mut got = vec![1.0; len];
+                let out = Out { data: got.as_mut_ptr(), dims, len, add: true };
+                // SAFETY: operands and output are as large as their shapes.
+                unsafe { map(Isa::detect(), inputs, out, f) };
+                let over = inputs.map(|x| broadcast_strides(x.layout.dims, x.layout.strides, dims));
+                let mut at = 0;
+                let nest = Nest::new(dims, [&over[0], &over[1]]);
+                let (n, steps) = nest.inner();
+                nest.for_each(|offsets| {
+                    for i in 0..n as isize {
+                        // SAFETY: the nest visits positions of the layouts.
+                        let x = from_fn(|k| unsafe { *inputs[k].data.offset(offsets[k] + i * steps[k]) });
+                        assert_eq!(got[at], 1.0 + f(x), "{long:?} {short:?} {at}");
+                        at += 1;
+                    }
+                });
+                assert_eq!(at, len);
+            }
+        }
+    }
 }

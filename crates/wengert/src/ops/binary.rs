@@ -12,9 +12,9 @@ use crate::tensor::{Operand, Tensor};
 /// `f(a, b)`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Binary {
-    f: Function,
-    a: Id,
-    b: Id,
+    pub(crate) f: Function,
+    pub(crate) a: Id,
+    pub(crate) b: Id,
 }
 
 /// The share of `g` which goes to `a`, the winner of `maximum(a, b)` or
@@ -84,8 +84,73 @@ pub(crate) fn div(a: Id, b: Id) -> Op {
 }
 
 #[inline(always)]
-fn truth<T: Scalar>(holds: bool) -> T {
+pub(super) fn truth<T: Scalar>(holds: bool) -> T {
     if holds { T::ONE } else { T::ZERO }
+}
+
+/// A comparison with NaN is false, so a NaN in either place stays.
+#[inline(always)]
+pub(super) fn larger<T: Scalar>(a: T, b: T) -> T {
+    if a > b || a.is_nan() { a } else { b }
+}
+
+#[inline(always)]
+pub(super) fn smaller<T: Scalar>(a: T, b: T) -> T {
+    if a < b || a.is_nan() { a } else { b }
+}
+
+#[inline(always)]
+pub(super) fn pow_ln<T: Scalar>(a: T, b: T) -> T {
+    if a == T::ZERO && b >= T::ZERO { T::ZERO } else { a.powf(b) * a.ln() }
+}
+
+/// What of `g` goes to one of two which compete. A comparison with NaN is
+/// false: then nobody loses, and the NaN's cotangent goes to both.
+#[inline(always)]
+pub(super) fn share<T: Scalar>(g: T, loses: bool, ties: bool) -> T {
+    match (loses, ties) {
+        (_, true) => g / (T::ONE + T::ONE),
+        (true, _) => T::ZERO,
+        _ => g,
+    }
+}
+
+/// Hands the function of two numbers which `$f` names to the macro `$with`.
+macro_rules! function {
+    ($f:expr, $with:ident) => {
+        match $f {
+            Add => $with!(|[a, b]| a + b),
+            Sub => $with!(|[a, b]| a - b),
+            Mul => $with!(|[a, b]| a * b),
+            Div => $with!(|[a, b]| a / b),
+            Maximum => $with!(|[a, b]| larger(a, b)),
+            Minimum => $with!(|[a, b]| smaller(a, b)),
+            NegMul => $with!(|[a, b]| -(a * b)),
+            ExpSub => $with!(|[a, b]| (a - b).exp()),
+            Share => $with!(|[a, b]| if b == T::NEG_INFINITY { T::ZERO } else { (a - b).exp() }),
+            BceWithLogits => $with!(|[x, t]| {
+                let hinge = if x < T::ZERO { T::ZERO } else { x };
+                hinge - x * t + (-x.abs()).exp().ln_1p()
+            }),
+            Bce => $with!(|[x, t]| {
+                let floor = T::from_f64(-100.0);
+                let ln = |x: T| if x < floor { floor } else { x };
+                (t - T::ONE) * ln((-x).ln_1p()) - t * ln(x.ln())
+            }),
+            Pow => $with!(|[a, b]| a.powf(b)),
+            PowLn => $with!(|[a, b]| pow_ln(a, b)),
+            Atan2 => $with!(|[a, b]| a.atan2(b)),
+            Hypot => $with!(|[a, b]| a.hypot(b)),
+            Equal => $with!(|[a, b]| truth(a == b)),
+            NotEqual => $with!(|[a, b]| truth(a != b)),
+            Less => $with!(|[a, b]| truth(a < b)),
+            LessEqual => $with!(|[a, b]| truth(a <= b)),
+            Greater => $with!(|[a, b]| truth(a > b)),
+            GreaterEqual => $with!(|[a, b]| truth(a >= b)),
+            Keep => $with!(|[a, b]| if b == T::ZERO { T::ZERO } else { a }),
+            Drop => $with!(|[a, b]| if b == T::ZERO { a } else { T::ZERO }),
+        }
+    };
 }
 
 impl Binary {
@@ -135,39 +200,19 @@ impl Binary {
                 unsafe { map(m.isa, [v.value(self.a), v.value(self.b)], out, $f) }
             };
         }
-        match self.f {
-            Add => run!(|[a, b]| a + b),
-            Sub => run!(|[a, b]| a - b),
-            Mul => run!(|[a, b]| a * b),
-            Div => run!(|[a, b]| a / b),
-            // A comparison with NaN is false, so a NaN in either place stays.
-            Maximum => run!(|[a, b]| if a > b || a.is_nan() { a } else { b }),
-            Minimum => run!(|[a, b]| if a < b || a.is_nan() { a } else { b }),
-            NegMul => run!(|[a, b]| -(a * b)),
-            ExpSub => run!(|[a, b]| (a - b).exp()),
-            Share => run!(|[a, b]| if b == T::NEG_INFINITY { T::ZERO } else { (a - b).exp() }),
-            BceWithLogits => run!(|[x, t]| {
-                let hinge = if x < T::ZERO { T::ZERO } else { x };
-                hinge - x * t + (-x.abs()).exp().ln_1p()
-            }),
-            Bce => run!(|[x, t]| {
-                let floor = T::from_f64(-100.0);
-                let ln = |x: T| if x < floor { floor } else { x };
-                (t - T::ONE) * ln((-x).ln_1p()) - t * ln(x.ln())
-            }),
-            Pow => run!(|[a, b]| a.powf(b)),
-            PowLn => run!(|[a, b]| if a == T::ZERO && b >= T::ZERO { T::ZERO } else { a.powf(b) * a.ln() }),
-            Atan2 => run!(|[a, b]| a.atan2(b)),
-            Hypot => run!(|[a, b]| a.hypot(b)),
-            Equal => run!(|[a, b]| truth(a == b)),
-            NotEqual => run!(|[a, b]| truth(a != b)),
-            Less => run!(|[a, b]| truth(a < b)),
-            LessEqual => run!(|[a, b]| truth(a <= b)),
-            Greater => run!(|[a, b]| truth(a > b)),
-            GreaterEqual => run!(|[a, b]| truth(a >= b)),
-            Keep => run!(|[a, b]| if b == T::ZERO { T::ZERO } else { a }),
-            Drop => run!(|[a, b]| if b == T::ZERO { a } else { T::ZERO }),
+        function!(self.f, run)
+    }
+
+    /// The function at one pair of numbers.
+    #[inline(always)]
+    pub(crate) fn at<T: Scalar>(self, a: T, b: T) -> T {
+        macro_rules! at {
+            ($f:expr) => {{
+                let f: fn([T; 2]) -> T = $f;
+                f([a, b])
+            }};
         }
+        function!(self.f, at)
     }
 
     #[inline(always)]
@@ -306,13 +351,6 @@ impl Share {
     }
 
     pub(crate) unsafe fn run<T: Scalar>(&self, v: &impl Values<T>, out: Out<'_, T>, m: &Machine<T>) {
-        // A comparison with NaN is false: then nobody loses, and the NaN's
-        // cotangent goes to both.
-        let share = |g: T, loses: bool, ties: bool| match (loses, ties) {
-            (_, true) => g / (T::ONE + T::ONE),
-            (true, _) => T::ZERO,
-            _ => g,
-        };
         let values = self.operands().map(|x| v.value(x));
         // SAFETY: the caller's contract.
         unsafe {

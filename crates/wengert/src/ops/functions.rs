@@ -41,6 +41,16 @@ macro_rules! functions {
             }
 
             #[inline(always)]
+            pub(super) fn value_at<T: Scalar>(self, x: T, p: T) -> T {
+                match self { $($name => value_at!(x p $row)),* }
+            }
+
+            #[inline(always)]
+            pub(super) fn slope_at<T: Scalar>(self, g: T, t: T, p: T) -> T {
+                match self { $($name => slope_at!(g t p $row)),* }
+            }
+
+            #[inline(always)]
             pub(super) fn derivative(self, x: Id, y: Id, g: Id, p: f64) -> Derivative {
                 match self { $($name => derivative!(x y g p $row)),* }
             }
@@ -57,7 +67,80 @@ macro_rules! functions {
                 match self { $($name => curvature!(e t p $row)),* }
             }
         }
+
+        /// The rows as types.
+        #[allow(dead_code, reason = "some are not for users")]
+        pub(crate) mod rows {
+            use super::*;
+
+            $(pub(crate) struct $name;
+
+            impl Row for $name {
+                const FUNCTION: Function = Function::$name;
+
+                #[inline(always)]
+                fn value<T: Scalar>(x: T, p: T) -> T {
+                    number!(x p $row)
+                }
+
+                #[inline(always)]
+                fn slope<T: Scalar>(x: T, y: T, p: T) -> Option<T> {
+                    let _ = (x, y);
+                    number_slope!($name x y p $row)
+                }
+            })*
+        }
     };
+}
+
+/// A function of the table for one number, as a type: so that an expression
+/// compiles only those which it has.
+pub(crate) trait Row {
+    const FUNCTION: Function;
+    fn value<T: Scalar>(x: T, p: T) -> T;
+    /// The derivative at `x`, where the value is `y`; none if it is constant in
+    /// pieces.
+    fn slope<T: Scalar>(x: T, y: T, p: T) -> Option<T>;
+}
+
+macro_rules! number {
+    ($xx:ident $consts:ident { |$x:ident, $p:ident| $value:expr; $($rest:tt)* }) => {{
+        let ($x, $p) = ($xx, $consts);
+        let _ = ($x, $p);
+        $value
+    }};
+}
+
+macro_rules! number_slope {
+    ($name:ident $xx:ident $yy:ident $consts:ident { $_v:expr; op $($rest:tt)* }) => {
+        op_slope(Function::$name, $xx, $yy, $consts)
+    };
+    ($name:ident $xx:ident $yy:ident $consts:ident { $_v:expr; from x $($rest:tt)* }) => {
+        number_slope!($xx $consts $($rest)*)
+    };
+    ($name:ident $xx:ident $yy:ident $consts:ident { $_v:expr; from y $($rest:tt)* }) => {
+        number_slope!($yy $consts $($rest)*)
+    };
+    ($tt:ident $consts:ident |$g:ident, $t:ident, $p:ident| $slope:expr; $($rest:tt)*) => {{
+        let ($g, $t, $p) = (T::ONE, $tt, $consts);
+        let _ = $p;
+        Some($slope)
+    }};
+}
+
+/// The slopes of the rows whose derivative is another op.
+#[inline(always)]
+fn op_slope<T: Scalar>(f: Function, x: T, y: T, p: T) -> Option<T> {
+    match f {
+        AddScalar => Some(T::ONE),
+        Neg | ScalarSub => Some(-T::ONE),
+        MulScalar => Some(p),
+        DivScalar => Some(T::ONE / p),
+        Exp => Some(y),
+        Ln => Some(T::ONE / x),
+        Zero | Sign | Floor | Ceil | Round | Trunc | IsNan | IsInfinite | IsFinite | Negative | NotPositive => None,
+        _ => unreachable!("its slope stands in its row"),
+    }
 }
 
 macro_rules! value {
@@ -65,6 +148,14 @@ macro_rules! value {
         let $p = $consts;
         let _ = $p;
         map($m.isa, [$in], $out, move |[$x]: [$T; 1]| $value)
+    }};
+}
+
+macro_rules! value_at {
+    ($xx:ident $consts:ident { |$x:ident, $p:ident| $value:expr; $($rest:tt)* }) => {{
+        let ($x, $p) = ($xx, $consts);
+        let _ = ($x, $p);
+        $value
     }};
 }
 
@@ -90,6 +181,18 @@ macro_rules! slope {
         map($m.isa, $in, $out, move |[$g, $t]: [$T; 2]| $slope)
     }};
     ($T:ident $m:ident $in:ident $out:ident $consts:ident { $($rest:tt)* }) => {
+        unreachable!("its derivative is another op")
+    };
+}
+
+macro_rules! slope_at {
+    ($gg:ident $tt:ident $consts:ident
+        { $_v:expr; from $_t:ident |$g:ident, $t:ident, $p:ident| $slope:expr; $($rest:tt)* }) => {{
+        let ($g, $t, $p) = ($gg, $tt, $consts);
+        let _ = $p;
+        $slope
+    }};
+    ($gg:ident $tt:ident $consts:ident { $($rest:tt)* }) => {
         unreachable!("its derivative is another op")
     };
 }
@@ -139,42 +242,6 @@ fn sign<T: Scalar>(x: T) -> T {
     } else {
         x * T::ZERO
     }
-}
-
-/// A product in two parts: what it rounds to, and the rest (Dekker, Numer.
-/// Math. 18, 1971, without a fused multiply-add).
-#[inline(always)]
-fn product<T: Scalar>(a: T, b: T) -> (T, T) {
-    let halves = |x: T| {
-        let shifted = x * T::SPLIT;
-        let high = shifted - (shifted - x);
-        (high, x - high)
-    };
-    let ((a1, a2), (b1, b2), high) = (halves(a), halves(b), a * b);
-    (high, a1 * b1 - high + a1 * b2 + a2 * b1 + a2 * b2)
-}
-
-/// What of the square root of 1/2 is beyond the digits of an `f64`.
-const REST_OF_ROOT: f64 = -4.833_646_656_726_457e-17;
-
-/// The normal distribution at `x`: its cumulative distribution function, and
-/// e^(-x²/2).
-///
-/// Both fall so fast on the left that a rounding error of their argument would
-/// grow by x²: they are corrected for it by their first derivatives.
-#[inline(always)]
-fn normal<T: Scalar>(x: T) -> (T, T) {
-    // Beyond these both are 0, or 0 and 1. NaN passes.
-    let x = if x < c(-40.0) { c(-40.0) } else { x };
-    let x = if x > c(40.0) { c(40.0) } else { x };
-    let half = c::<T>(0.5);
-    let (square, rest) = product(x, x);
-    let bell = (-half * square).exp() * (T::ONE - half * rest);
-    let root: T = c(std::f64::consts::FRAC_1_SQRT_2);
-    let root_rest = c::<T>(std::f64::consts::FRAC_1_SQRT_2 - root.to_f64() + REST_OF_ROOT);
-    let (u, rest) = product(-x, root);
-    let rest = rest - x * root_rest;
-    (half * (u.erfc() - c::<T>(TWO_OVER_ROOT_PI) * bell * rest), bell)
 }
 
 /// 2 v(x), where v is what the tanh form of GELU takes the tanh of.
@@ -443,11 +510,8 @@ functions! {
     }
     // x Phi(x)
     Gelu "gelu" {
-        |x, _p| x * normal(x).0;
-        from x |g, x, _p| {
-            let (below, bell) = normal(x);
-            g * (below + x * c::<T>(NORMAL) * bell)
-        };
+        |x, _p| x * x.normal_cdf();
+        from x |g, x, _p| g * (x.normal_cdf() + x * c::<T>(NORMAL) * (c::<T>(-0.5) * x * x).exp());
         curvature |e, x, _p| {
             // phi(x) (2 - x^2)
             let square = e.op(apply(Square, x));

@@ -8,11 +8,14 @@
 pub(crate) mod arrange;
 pub(crate) mod binary;
 pub(crate) mod conv;
+pub(crate) mod convolve;
 pub(crate) mod custom;
 mod determinant;
+pub(crate) mod dual;
 pub(crate) mod einsum;
 mod elementwise;
 pub(crate) mod functions;
+pub(crate) mod fused;
 pub(crate) mod index;
 pub(crate) mod layers;
 pub(crate) mod leaf;
@@ -20,12 +23,15 @@ pub(crate) mod linalg;
 pub(crate) mod loss;
 pub(crate) mod losses;
 pub(crate) mod matmul;
+pub(crate) mod maxpool;
+pub(crate) mod norm;
 pub(crate) mod reduce;
 pub(crate) mod scan;
 pub(crate) mod slice;
 pub(crate) mod softmax;
 pub(crate) mod solve;
 pub(crate) mod statistics;
+pub(crate) mod term;
 pub(crate) mod unary;
 pub(crate) mod view;
 
@@ -34,11 +40,15 @@ use crate::scalar::Scalar;
 use crate::shape::{Dims, Layout, Strides, broadcast};
 
 use binary::{Binary, Share};
+use convolve::Convolve;
 use custom::Custom;
+use fused::Fused;
 use index::{Take, Untake};
 use leaf::Leaf;
 use linalg::Linalg;
 use matmul::Matmul;
+use maxpool::MaxPool;
+use norm::Norm;
 use reduce::Reduce;
 use scan::Scan;
 use slice::{Concat, Slice, Unslice};
@@ -46,32 +56,56 @@ use softmax::{Softmax, SoftmaxGrad};
 use unary::{Unary, UnaryGrad};
 use view::View;
 
-/// The index of a tensor: an entry of the list, or (with the high bit set) a
-/// temporary of the sweep under way.
+/// The index of a tensor: an entry of the list or, marked by the high bits, a
+/// tensor of the sweep under way: the adjoint of an entry, or a temporary.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Id(u32);
 
+/// What an [`Id`] names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    Entry(usize),
+    Adjoint(usize),
+    Temporary(usize),
+}
+
 impl Id {
+    const ADJOINT: u32 = 1 << 30;
     const TEMPORARY: u32 = 1 << 31;
 
+    #[inline(always)]
     pub(crate) fn entry(index: usize) -> Self {
-        assert!(index < Self::TEMPORARY as usize, "a tape holds fewer than 2^31 entries");
+        assert!(index < Self::ADJOINT as usize, "a tape holds fewer than 2^30 entries");
         Id(index as u32)
     }
 
+    #[inline(always)]
+    pub(crate) fn adjoint(entry: usize) -> Self {
+        Id(entry as u32 | Self::ADJOINT)
+    }
+
+    #[inline(always)]
     pub(crate) fn temporary(index: usize) -> Self {
         Id(index as u32 | Self::TEMPORARY)
     }
 
-    /// The position in its list: of entries, or of temporaries.
+    /// The position in the list it belongs to.
     #[inline(always)]
     pub(crate) fn index(self) -> usize {
-        (self.0 & !Self::TEMPORARY) as usize
+        (self.0 & !(Self::TEMPORARY | Self::ADJOINT)) as usize
     }
 
     #[inline(always)]
-    pub(crate) fn is_temporary(self) -> bool {
-        self.0 & Self::TEMPORARY != 0
+    pub(crate) fn place(self) -> Place {
+        let index = self.index();
+        // Bit by bit, so that it folds away where the id has just been made.
+        if self.0 & Self::ADJOINT != 0 {
+            Place::Adjoint(index)
+        } else if self.0 & Self::TEMPORARY != 0 {
+            Place::Temporary(index)
+        } else {
+            Place::Entry(index)
+        }
     }
 }
 
@@ -141,6 +175,9 @@ pub(crate) enum Op {
     Matmul(Matmul),
     Softmax(Softmax),
     SoftmaxGrad(SoftmaxGrad),
+    Norm(Norm),
+    Convolve(Convolve),
+    MaxPool(MaxPool),
     Slice(Slice),
     Unslice(Unslice),
     Concat(Concat),
@@ -149,11 +186,27 @@ pub(crate) enum Op {
     Scan(Scan),
     Linalg(Linalg),
     Custom(Custom),
+    Fused(Fused),
 }
 
 /// Where an op finds its operands.
 pub(crate) trait Values<T> {
     fn value(&self, id: Id) -> Value<'_, T>;
+    /// Whether it has exactly one element.
+    fn is_single(&self, id: Id) -> bool;
+
+    /// The one element.
+    ///
+    /// # Safety
+    /// It has exactly one, and may be read.
+    #[inline(always)]
+    unsafe fn single(&self, id: Id) -> T
+    where
+        T: Copy,
+    {
+        // SAFETY: the caller's.
+        unsafe { *self.value(id).data }
+    }
 }
 
 /// The result of an op before it has run.
@@ -181,6 +234,8 @@ pub(crate) trait Emit {
     fn give(&mut self, x: Id, op: Op);
     /// Calls the user's derivative of an op of theirs.
     fn custom(&mut self, op: Custom, y: Id, g: Id);
+    /// Runs the derivative of a fused op.
+    fn fused(&mut self, op: Fused, g: Id);
     /// The shape of `x`.
     fn dims(&self, x: Id) -> List<usize>;
 
@@ -206,6 +261,9 @@ macro_rules! families {
             Op::Matmul($f) => $body,
             Op::Softmax($f) => $body,
             Op::SoftmaxGrad($f) => $body,
+            Op::Norm($f) => $body,
+            Op::Convolve($f) => $body,
+            Op::MaxPool($f) => $body,
             Op::Slice($f) => $body,
             Op::Unslice($f) => $body,
             Op::Concat($f) => $body,
@@ -214,6 +272,7 @@ macro_rules! families {
             Op::Scan($f) => $body,
             Op::Linalg($f) => $body,
             Op::Custom($f) => $body,
+            Op::Fused($f) => $body,
         }
     };
 }
@@ -251,17 +310,38 @@ impl Op {
         families!(self, f => unsafe { f.run(v, out, m) })
     }
 
+    /// The result of an elementwise op whose operands have one element each:
+    /// the same bits as [`Op::run`] gives, without layouts and loops.
+    ///
+    /// # Safety
+    /// The operands may be read.
+    #[inline(always)]
+    pub(crate) unsafe fn single<T: Scalar>(&self, v: &impl Values<T>) -> Option<T> {
+        // SAFETY: the caller's; they are asked whether they have one element.
+        unsafe {
+            match *self {
+                Op::Unary(f) if v.is_single(f.x) => Some(f.at(v.single(f.x))),
+                Op::UnaryGrad(f) if v.is_single(f.g) && v.is_single(f.t) => Some(f.at(v.single(f.g), v.single(f.t))),
+                Op::Binary(f) if v.is_single(f.a) && v.is_single(f.b) => Some(f.at(v.single(f.a), v.single(f.b))),
+                Op::View(View::Same { x }) if v.is_single(x) => Some(v.single(x)),
+                _ => None,
+            }
+        }
+    }
+
     /// Whether [`Op::run`] can add to its output.
     #[inline(always)]
     pub(crate) fn accumulates(&self) -> bool {
         match self {
             Op::Unary(_) | Op::UnaryGrad(_) | Op::Binary(_) | Op::Share(_) => true,
             Op::View(_) | Op::Matmul(_) | Op::Slice(_) | Op::Unslice(_) => true,
-            Op::Concat(_) | Op::Untake(_) => true,
+            Op::Concat(_) | Op::Untake(_) | Op::MaxPool(_) | Op::Fused(_) => true,
             Op::Reduce(f) => f.accumulates(),
+            Op::Convolve(f) => f.accumulates(),
             Op::Leaf(_)
             | Op::Softmax(_)
             | Op::SoftmaxGrad(_)
+            | Op::Norm(_)
             | Op::Take(_)
             | Op::Scan(_)
             | Op::Linalg(_)
@@ -285,12 +365,27 @@ pub(crate) fn elementwise<'a, T: Scalar, const N: usize>(name: &str, values: [Va
     if first.contiguous && values.iter().all(|v| std::ptr::eq(v.layout, first)) {
         return Inferred::Like(first);
     }
-    broadcasting(name, values)
+    broadcasting(name, &values)
 }
 
+/// [`elementwise`], of any number of operands.
 #[track_caller]
 #[inline(never)]
-fn broadcasting<'a, T: Scalar, const N: usize>(name: &str, values: [Value<'a, T>; N]) -> Inferred<'a> {
+fn broadcasting<'a, T: Scalar>(name: &str, values: &[Value<'a, T>]) -> Inferred<'a> {
+    // Mostly one operand has the shape of the result.
+    let mut widest = values[0].layout;
+    for v in &values[1..] {
+        if (v.layout.rank(), v.layout.len) > (widest.rank(), widest.len) {
+            widest = v.layout;
+        }
+    }
+    let stretches = |dims: &[usize]| {
+        let to = &widest.dims[widest.rank() - dims.len()..];
+        dims.iter().zip(to).all(|(&from, &to)| from == to || from == 1)
+    };
+    if widest.contiguous && values.iter().all(|v| stretches(v.layout.dims)) {
+        return Inferred::Like(widest);
+    }
     let mut dims = Dims::from_slice(values[0].layout.dims);
     for v in &values[1..] {
         if v.layout.dims != dims.as_slice() {
