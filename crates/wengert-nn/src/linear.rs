@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "linear: shapes do not fit: [5, 4] x [3, 2] + [2]")]
+    #[should_panic(expected = "linear: inner dimensions differ: [5, 4] x [3, 2]")]
     fn refuses_another_width() {
         let mut params = Params::new();
         let layer = Linear::new(&mut params, "l", 3, 2, &mut StdRng::seed_from_u64(1));

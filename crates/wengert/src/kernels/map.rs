@@ -308,7 +308,8 @@ mod tests {
             let data = |dims: &[usize]| (0..element_count(dims)).map(|i| i as f32 + 0.5).collect::<Vec<_>>();
             let (a, b, len) = (data(long), data(short), element_count(dims));
             let strides = [long, short].map(contiguous_strides);
-            let layout = |dims, k: usize| Layout { dims, strides: &strides[k], len: element_count(dims), contiguous: true };
+            let layout =
+                |dims, k: usize| Layout { dims, strides: &strides[k], len: element_count(dims), contiguous: true };
             let layouts = [layout(long, 0), layout(short, 1)];
             for swap in [false, true] {
                 let mut inputs =

@@ -117,10 +117,11 @@ impl Matmul {
         let scratch = gemm::scratch_len::<T>(backend, machine.isa, m, n, k, step_a, step_b);
         let product = |at_a: isize, at_b: isize, at_out: isize, scratch: &mut [MaybeUninit<T>]| {
             // SAFETY: the offsets are those of the first elements of matrices
-            // whose rows and columns the strides reach.
+            // whose rows and columns the strides reach. An operand without
+            // elements is not read, and its offsets may lie anywhere.
             unsafe {
-                let a = Mat { data: a.data.offset(at_a), rs: step_a.0, cs: step_a.1 };
-                let b = Mat { data: b.data.offset(at_b), rs: step_b.0, cs: step_b.1 };
+                let a = Mat { data: a.data.wrapping_offset(at_a), rs: step_a.0, cs: step_a.1 };
+                let b = Mat { data: b.data.wrapping_offset(at_b), rs: step_b.0, cs: step_b.1 };
                 let c = out.data.offset(at_out);
                 gemm::gemm(backend, machine.isa, m, n, k, a, b, c, n as isize, add, scratch);
             }
@@ -243,11 +244,12 @@ impl<'t, T: Scalar> Tensor<'t, T> {
     #[track_caller]
     pub fn linear(self, weight: impl Operand<'t, T>, bias: Option<Self>) -> Self {
         let weight = self.operand(weight);
-        let Some(bias) = bias.map(|b| self.operand(b)) else { return self.matmul(weight) };
-        let (x, w, b) = (self.shape(), weight.shape(), bias.shape());
-        let fits = w.len() == 2 && x.last() == Some(&w[0]) && *b == [w[1]];
-        assert!(fits, "linear: shapes do not fit: {x:?} x {w:?} + {b:?}");
-        let straight = x.len() == 2 || x.len() > 2 && self.is_contiguous();
+        let (x, w) = (self.shape(), weight.shape());
+        let fits = w.len() == 2 && x.last() == Some(&w[0]);
+        assert!(fits, "linear: inner dimensions differ: {x:?} x {w:?}");
+        let Some(bias) = bias else { return self.matmul(weight) };
+        let bias = self.operand(bias);
+        let straight = *bias.shape() == [w[1]] && (x.len() == 2 || x.len() > 2 && self.is_contiguous());
         if straight { self.by_rows(weight, Some(bias)) } else { self.matmul(weight) + bias }
     }
 
@@ -267,5 +269,55 @@ impl<'t, T: Scalar> Tensor<'t, T> {
             dims.remove(dims.len() - usize::from(right.len() > 1) - 1);
         }
         product.reshape(dims)
+    }
+
+    /// The sum of the diagonal of matrices.
+    ///
+    /// ```
+    /// # let tape = wengert::Tape::new();
+    /// assert_eq!(tape.tensor([[1.0, 2.0], [3.0, 4.0]]).trace().item(), 5.0);
+    /// ```
+    ///
+    /// # Panics
+    /// If there are fewer than two axes.
+    #[track_caller]
+    pub fn trace(self) -> Self {
+        assert!(self.rank() >= 2, "trace: needs matrices, got {:?}", self.shape());
+        self.diagonal(0, -2, -1).sum_axes(-1)
+    }
+
+    /// The sum of products of two vectors.
+    ///
+    /// ```
+    /// # let tape = wengert::Tape::new();
+    /// assert_eq!(tape.tensor([1.0, 2.0]).dot(tape.tensor([3.0, 4.0])).item(), 11.0);
+    /// ```
+    ///
+    /// # Panics
+    /// If the operands are not vectors of one length.
+    #[track_caller]
+    pub fn dot(self, other: impl Operand<'t, T>) -> Self {
+        let other = self.operand(other);
+        let fits = self.rank() == 1 && self.shape() == other.shape();
+        assert!(fits, "dot: needs two vectors of one length, got {:?} and {:?}", self.shape(), other.shape());
+        self.matmul(other)
+    }
+
+    /// All products of the elements of two vectors: `[m]` and `[n]` give
+    /// `[m, n]`.
+    ///
+    /// ```
+    /// # let tape = wengert::Tape::new();
+    /// assert_eq!(tape.tensor([1.0, 2.0]).outer(tape.tensor([3.0, 4.0])).to_vec(), [3.0, 4.0, 6.0, 8.0]);
+    /// ```
+    ///
+    /// # Panics
+    /// If the operands are not vectors.
+    #[track_caller]
+    pub fn outer(self, other: impl Operand<'t, T>) -> Self {
+        let other = self.operand(other);
+        let fits = self.rank() == 1 && other.rank() == 1;
+        assert!(fits, "outer: needs two vectors, got {:?} and {:?}", self.shape(), other.shape());
+        self.unsqueeze(1) * other
     }
 }

@@ -10,6 +10,7 @@ pub(crate) mod binary;
 pub(crate) mod conv;
 pub(crate) mod convolve;
 pub(crate) mod custom;
+mod determinant;
 pub(crate) mod dual;
 pub(crate) mod einsum;
 mod elementwise;
@@ -28,6 +29,7 @@ pub(crate) mod reduce;
 pub(crate) mod scan;
 pub(crate) mod slice;
 pub(crate) mod softmax;
+pub(crate) mod solve;
 pub(crate) mod statistics;
 pub(crate) mod term;
 pub(crate) mod unary;
@@ -41,7 +43,7 @@ use binary::{Binary, Share};
 use convolve::Convolve;
 use custom::Custom;
 use fused::Fused;
-use index::{Pick, Take, Unpick, Untake};
+use index::{Take, Untake};
 use leaf::Leaf;
 use linalg::Linalg;
 use matmul::Matmul;
@@ -176,8 +178,6 @@ pub(crate) enum Op {
     Norm(Norm),
     Convolve(Convolve),
     MaxPool(MaxPool),
-    Pick(Pick),
-    Unpick(Unpick),
     Slice(Slice),
     Unslice(Unslice),
     Concat(Concat),
@@ -264,8 +264,6 @@ macro_rules! families {
             Op::Norm($f) => $body,
             Op::Convolve($f) => $body,
             Op::MaxPool($f) => $body,
-            Op::Pick($f) => $body,
-            Op::Unpick($f) => $body,
             Op::Slice($f) => $body,
             Op::Unslice($f) => $body,
             Op::Concat($f) => $body,
@@ -336,7 +334,7 @@ impl Op {
     pub(crate) fn accumulates(&self) -> bool {
         match self {
             Op::Unary(_) | Op::UnaryGrad(_) | Op::Binary(_) | Op::Share(_) => true,
-            Op::View(_) | Op::Matmul(_) | Op::Unpick(_) | Op::Slice(_) | Op::Unslice(_) => true,
+            Op::View(_) | Op::Matmul(_) | Op::Slice(_) | Op::Unslice(_) => true,
             Op::Concat(_) | Op::Untake(_) | Op::MaxPool(_) | Op::Fused(_) => true,
             Op::Reduce(f) => f.accumulates(),
             Op::Convolve(f) => f.accumulates(),
@@ -344,7 +342,6 @@ impl Op {
             | Op::Softmax(_)
             | Op::SoftmaxGrad(_)
             | Op::Norm(_)
-            | Op::Pick(_)
             | Op::Take(_)
             | Op::Scan(_)
             | Op::Linalg(_)
