@@ -1,6 +1,8 @@
 //! The reverse sweep: one rule per op, two interpreters. Here: the plain one,
 //! and the methods which start either; `recorded.rs` has the other.
 
+use std::cell::Cell;
+
 use smallvec::SmallVec;
 
 use crate::entries::Entry;
@@ -11,7 +13,7 @@ use crate::kernels::{Out, Value};
 use crate::ops::custom::Custom;
 use crate::ops::fused::Fused;
 use crate::ops::leaf::Leaf;
-use crate::ops::{Emit, Id, Inferred, List, Op, Values, reduce, view};
+use crate::ops::{Emit, Id, Inferred, List, Op, Place, Values, reduce, view};
 use crate::pool::{Held, Pool};
 use crate::recorded;
 use crate::scalar::Scalar;
@@ -20,19 +22,42 @@ use crate::tensor::{Operand, Sealed, Tensor};
 
 /// What a plain sweep works with. It belongs to the tape and is lent to one
 /// sweep at a time; a sweep which unwinds drops it.
-#[derive(Default)]
-pub(crate) struct Sweep {
+pub(crate) struct Sweep<T> {
     pool: Pool,
-    /// Adjoints by entry, alive where the stamp is that of this sweep.
-    adjoints: Vec<(u32, Held)>,
+    /// Adjoints by entry. Views may show a `single` until the sweep ends, so
+    /// none of them is borrowed mutably meanwhile: all fields are cells.
+    adjoints: Vec<Adjoint<T>>,
     stamp: u32,
     /// How many are alive.
     pending: usize,
-    /// Temporaries of the rule under way; the first is the cotangent.
-    temporaries: SmallVec<[Held; 16]>,
+    /// Temporaries of the rule under way.
+    temporaries: Vec<Held>,
+    /// Leaves of one element with an adjoint.
+    leaves: Vec<Id>,
 }
 
-impl Sweep {
+/// The adjoint of an entry; alive if the stamp is that of the sweep.
+struct Adjoint<T> {
+    stamp: Cell<u32>,
+    /// The tensor, or none if it has one element, which is `single`.
+    held: Cell<Held>,
+    single: Cell<T>,
+}
+
+impl<T> Default for Sweep<T> {
+    fn default() -> Self {
+        Sweep {
+            pool: Pool::default(),
+            adjoints: Vec::new(),
+            stamp: 0,
+            pending: 0,
+            temporaries: Vec::new(),
+            leaves: Vec::new(),
+        }
+    }
+}
+
+impl<T: Scalar> Sweep<T> {
     pub(crate) fn reserved_bytes(&self) -> usize {
         self.pool.reserved_bytes()
     }
@@ -41,6 +66,7 @@ impl Sweep {
     fn begin(&mut self, len: usize) {
         self.pool.reset();
         self.temporaries.clear();
+        self.leaves.clear();
         self.pending = 0;
         self.stamp = self.stamp.wrapping_add(1);
         if self.stamp == 0 {
@@ -48,7 +74,11 @@ impl Sweep {
             self.stamp = 1;
         }
         if self.adjoints.len() < len {
-            self.adjoints.resize(len, (0, Held::NONE));
+            self.adjoints.resize_with(len, || Adjoint {
+                stamp: Cell::new(0),
+                held: Cell::new(Held::NONE),
+                single: Cell::new(T::ZERO),
+            });
         }
     }
 }
@@ -57,17 +87,46 @@ impl Sweep {
 /// adjoint of its target, and is not recorded.
 pub(crate) struct Plain<'a, T: Scalar> {
     tape: &'a Tape<T>,
-    sweep: Box<Sweep>,
+    sweep: Box<Sweep<T>>,
     grads: &'a mut Gradients<T>,
 }
 
 impl<T: Scalar> Values<T> for Plain<'_, T> {
     #[inline(always)]
     fn value(&self, id: Id) -> Value<'_, T> {
-        match id.is_temporary() {
-            // SAFETY: a rule's temporaries are held until it ends.
-            true => unsafe { self.sweep.pool.value(self.sweep.temporaries[id.index()]) },
-            false => self.tape.value(id),
+        // SAFETY: the adjoint and the temporaries are held until the rule ends.
+        let held = |held| unsafe { self.sweep.pool.value(held) };
+        match id.place() {
+            Place::Entry(_) => self.tape.value(id),
+            Place::Temporary(i) => held(self.sweep.temporaries[i]),
+            Place::Adjoint(i) => {
+                let adjoint = &self.sweep.adjoints[i];
+                match adjoint.held.get() {
+                    Held::NONE => {
+                        let data = adjoint.single.as_ptr();
+                        Value { data, layout: self.tape.layout(&self.tape.entry(Id::entry(i))) }
+                    }
+                    tensor => held(tensor),
+                }
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn is_single(&self, id: Id) -> bool {
+        match id.place() {
+            Place::Entry(_) => self.tape.is_single(id),
+            Place::Adjoint(i) => self.sweep.adjoints[i].held.get() == Held::NONE,
+            Place::Temporary(_) => self.value(id).layout.len == 1,
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn single(&self, id: Id) -> T {
+        match id.place() {
+            Place::Adjoint(i) => self.sweep.adjoints[i].single.get(),
+            // SAFETY: the caller's.
+            _ => unsafe { *self.value(id).data },
         }
     }
 }
@@ -83,29 +142,19 @@ impl<T: Scalar> Emit for Plain<'_, T> {
         self.push(t)
     }
 
-    #[inline]
+    #[inline(always)]
     fn give(&mut self, x: Id, op: Op) {
         let entry = self.tape.entry(x);
         if !entry.tracked {
             return;
         }
-        let layout = self.tape.layout(&entry);
-        if let Op::View(view::View::Same { x: g }) = op {
-            let g = self.sweep.temporaries[g.index()];
-            self.sweep.pool.retain(g);
-            return self.pass(x, &entry, g);
+        if entry.single {
+            // SAFETY: operands of a rule are alive.
+            if let Some(contribution) = unsafe { op.single(self) } {
+                return self.give_single(x, &entry, contribution);
+            }
         }
-        let same = match op.infer(self) {
-            Inferred::Like(l) => l.same_shape(layout),
-            Inferred::Fresh(dims) => dims.as_slice() == layout.dims,
-            Inferred::View { .. } => false,
-        };
-        // An op which cannot add runs straight into its target only if nothing is there.
-        if same && (op.accumulates() || !entry.is_leaf() && !self.is_pending(x)) {
-            return self.give_shaped(x, &entry, &op);
-        }
-        let t = self.temporary(&op);
-        self.pass(x, &entry, t);
+        self.give_tensor(x, &entry, op);
     }
 
     fn custom(&mut self, op: Custom, y: Id, g: Id) {
@@ -155,6 +204,50 @@ impl<T: Scalar> Emit for Plain<'_, T> {
 }
 
 impl<T: Scalar> Plain<'_, T> {
+    /// The tensor of the pool which is named, or none.
+    #[inline(always)]
+    fn held(&self, id: Id) -> Held {
+        match id.place() {
+            Place::Entry(_) => Held::NONE,
+            Place::Adjoint(i) => self.sweep.adjoints[i].held.get(),
+            Place::Temporary(i) => self.sweep.temporaries[i],
+        }
+    }
+
+    /// Adds a number to the adjoint of an entry with one element.
+    #[inline(always)]
+    fn give_single(&mut self, x: Id, entry: &Entry<T>, contribution: T) {
+        let adjoint = &self.sweep.adjoints[x.index()];
+        if adjoint.stamp.get() == self.sweep.stamp {
+            adjoint.single.set(adjoint.single.get() + contribution);
+        } else {
+            adjoint.single.set(contribution);
+            self.set(x, entry, Held::NONE);
+        }
+    }
+
+    /// [`Emit::give`] where loops are needed.
+    #[inline(never)]
+    fn give_tensor(&mut self, x: Id, entry: &Entry<T>, op: Op) {
+        let layout = self.tape.layout(entry);
+        if let Op::View(view::View::Same { x: g }) = op {
+            let g = self.held(g);
+            self.sweep.pool.retain(g);
+            return self.pass(x, entry, g);
+        }
+        let same = match op.infer(self) {
+            Inferred::Like(l) => l.same_shape(layout),
+            Inferred::Fresh(dims) => dims.as_slice() == layout.dims,
+            Inferred::View { .. } => false,
+        };
+        // An op which cannot add runs straight into its target only if nothing is there.
+        if same && (op.accumulates() || !entry.is_leaf() && !self.is_pending(x)) {
+            return self.give_shaped(x, entry, &op);
+        }
+        let t = self.temporary(&op);
+        self.pass(x, entry, t);
+    }
+
     #[inline(always)]
     fn push(&mut self, t: Held) -> Id {
         self.sweep.temporaries.push(t);
@@ -180,28 +273,25 @@ impl<T: Scalar> Plain<'_, T> {
         // SAFETY: what `infer` borrows lies in the tape's arena or in memory
         // which the temporaries of this rule hold, not in `self`.
         let inferred = op.infer(unsafe { &*this });
-        let sweep = &mut *self.sweep;
         let t = match inferred {
             Inferred::Like(layout) => {
                 // The layout may be a temporary's, which may be given back
                 // before this one.
                 let mut owner = Held::NONE;
                 op.operands(|x| {
-                    if x.is_temporary() {
-                        let x = sweep.temporaries[x.index()];
-                        // SAFETY: held.
-                        if std::ptr::eq(unsafe { sweep.pool.value::<T>(x) }.layout, layout) {
-                            owner = sweep.pool.layout_owner(x);
-                        }
+                    let x = self.held(x);
+                    // SAFETY: held.
+                    if x != Held::NONE && std::ptr::eq(unsafe { self.sweep.pool.value::<T>(x) }.layout, layout) {
+                        owner = self.sweep.pool.layout_owner(x);
                     }
                 });
-                sweep.pool.like::<T>(layout, owner)
+                self.sweep.pool.like::<T>(layout, owner)
             }
-            Inferred::Fresh(dims) => sweep.pool.fresh::<T>(&dims),
+            Inferred::Fresh(dims) => self.sweep.pool.fresh::<T>(&dims),
             Inferred::View { of, offset, dims, strides } => {
-                let owner = match of.is_temporary() {
-                    true => sweep.pool.owner(sweep.temporaries[of.index()]),
-                    false => Held::NONE,
+                let owner = match self.held(of) {
+                    Held::NONE => Held::NONE,
+                    held => self.sweep.pool.owner(held),
                 };
                 let data = self.value(of).data;
                 // SAFETY: the view lies within its operand's memory.
@@ -229,10 +319,10 @@ impl<T: Scalar> Plain<'_, T> {
             let t = self.push(t);
             return self.give_shaped(x, entry, &reduce::sum(t, mask, false));
         }
-        if !entry.is_leaf() && !self.is_pending(x) {
+        if !entry.single && !entry.is_leaf() && !self.is_pending(x) {
             // Only memory which is the pool's, or lasts as long as the sweep,
             // is handed over; the values of entries do.
-            return self.set(x, t);
+            return self.set(x, entry, t);
         }
         let (data, add) = self.target(x, entry);
         let out = Out { data, dims: layout.dims, len: layout.len, add };
@@ -246,17 +336,20 @@ impl<T: Scalar> Plain<'_, T> {
     /// [`Gradients`] for a leaf, else the adjoint, contiguous and with one user.
     #[inline]
     fn target(&mut self, x: Id, entry: &Entry<T>) -> (*mut T, bool) {
-        let layout = self.tape.layout(entry);
-        match entry.op {
-            Op::Leaf(Leaf::Param { table, index, offset, .. }) => {
-                let (store, total) = self.tape.store_of(table);
-                return self.grads.parameter(store, total, index as usize, offset, layout.len);
+        if entry.single {
+            let (pending, adjoint) = (self.is_pending(x), &self.sweep.adjoints[x.index()]);
+            let data = adjoint.single.as_ptr();
+            if !pending {
+                self.set(x, entry, Held::NONE);
             }
-            Op::Leaf(_) => return self.grads.leaf(x, layout.len),
-            _ => {}
+            return (data, pending);
         }
+        if entry.is_leaf() {
+            return self.gradient(x, entry);
+        }
+        let layout = self.tape.layout(entry);
         let pending = self.is_pending(x);
-        let old = self.sweep.adjoints[x.index()].1;
+        let old = self.sweep.adjoints[x.index()].held.get();
         if pending {
             // SAFETY: adjoints are held.
             let from = unsafe { self.sweep.pool.value::<T>(old) };
@@ -271,26 +364,45 @@ impl<T: Scalar> Plain<'_, T> {
         };
         let data = pool.exclusive(t).expect("fresh memory");
         if !pending {
-            self.set(x, t);
+            self.set(x, entry, t);
             return (data, false);
         }
         let out = Out { data, dims: layout.dims, len: layout.len, add: false };
         // SAFETY: fresh memory of this shape; `old` is held.
         unsafe { copy(self.tape.machine.isa, self.sweep.pool.value(old), out) };
         self.sweep.pool.release(old);
-        self.sweep.adjoints[x.index()].1 = t;
+        self.sweep.adjoints[x.index()].held.set(t);
         (data, true)
+    }
+
+    /// Where the gradient of a leaf goes, and whether to add to it.
+    #[inline]
+    fn gradient(&mut self, x: Id, entry: &Entry<T>) -> (*mut T, bool) {
+        let len = self.tape.layout(entry).len;
+        match entry.op {
+            Op::Leaf(Leaf::Param { table, index, offset, .. }) => {
+                let (store, total) = self.tape.store_of(table);
+                self.grads.parameter(store, total, index as usize, offset, len)
+            }
+            _ => self.grads.leaf(x, len),
+        }
     }
 
     #[inline(always)]
     fn is_pending(&self, x: Id) -> bool {
-        self.sweep.adjoints[x.index()].0 == self.sweep.stamp
+        self.sweep.adjoints[x.index()].stamp.get() == self.sweep.stamp
     }
 
     #[inline(always)]
-    fn set(&mut self, x: Id, t: Held) {
-        self.sweep.adjoints[x.index()] = (self.sweep.stamp, t);
-        self.sweep.pending += 1;
+    fn set(&mut self, x: Id, entry: &Entry<T>, t: Held) {
+        let adjoint = &self.sweep.adjoints[x.index()];
+        adjoint.stamp.set(self.sweep.stamp);
+        adjoint.held.set(t);
+        if entry.is_leaf() {
+            self.sweep.leaves.push(x);
+        } else {
+            self.sweep.pending += 1;
+        }
     }
 }
 
@@ -311,14 +423,12 @@ impl<T: Scalar> Plain<'_, T> {
         let mut index = root.index() + 1;
         while self.sweep.pending > 0 {
             index -= 1;
-            let (stamp, adjoint) = self.sweep.adjoints[index];
-            if stamp != self.sweep.stamp {
+            let (y, g) = (Id::entry(index), Id::adjoint(index));
+            if !self.is_pending(y) {
                 continue;
             }
             self.sweep.pending -= 1;
-            let y = Id::entry(index);
             let entry = tape.entry(y);
-            let g = self.push(adjoint);
             if entry.retained {
                 self.deposit(y, g);
             }
@@ -327,6 +437,14 @@ impl<T: Scalar> Plain<'_, T> {
             while let Some(t) = self.sweep.temporaries.pop() {
                 self.sweep.pool.release(t);
             }
+            let adjoint = self.held(g);
+            self.sweep.pool.release(adjoint);
+        }
+        while let Some(x) = self.sweep.leaves.pop() {
+            let (data, add) = self.gradient(x, &tape.entry(x));
+            let adjoint = self.sweep.adjoints[x.index()].single.get();
+            // SAFETY: the one element of the leaf's gradient.
+            unsafe { *data = if add { *data + adjoint } else { adjoint } };
         }
     }
 

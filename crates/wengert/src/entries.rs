@@ -14,6 +14,8 @@ pub(crate) struct Entry<T> {
     pub(crate) data: *const T,
     pub(crate) layout: NonNull<Layout<'static>>,
     pub(crate) location: &'static Location<'static>,
+    /// It has exactly one element.
+    pub(crate) single: bool,
     /// A gradient flows through this entry to some leaf.
     pub(crate) tracked: bool,
     /// Keep the adjoint of this intermediate (`Tensor::retain_grad`).

@@ -186,11 +186,14 @@ impl Pool {
     }
 
     /// One user less; the last one frees it, and what it holds in turn.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn release(&mut self, held: Held) {
-        if held == Held::NONE {
-            return;
+        if held != Held::NONE {
+            self.release_tensor(held);
         }
+    }
+
+    fn release_tensor(&mut self, held: Held) {
         let slot = &mut self.slots[held.0 as usize];
         slot.users -= 1;
         if slot.users > 0 {

@@ -7,6 +7,8 @@ use std::panic::Location;
 
 use crate::backward::Plain;
 use crate::kernels::gemm::GemmScalar;
+use crate::ops::binary::{self, Binary};
+use crate::ops::unary::{self, Unary};
 use crate::ops::{Id, Op};
 use crate::recorded::Recorder;
 use crate::tape::Tape;
@@ -21,9 +23,19 @@ mod sealed {
 /// their kernels hang on these three, and a program which uses the library
 /// would otherwise compile them again.
 pub(crate) trait Compiled: Sized {
-    /// [`Tape::record_op`]
+    /// [`Tape::record_tensor`]
     #[track_caller]
     fn record(tape: &Tape<Self>, op: Op, location: &'static Location<'static>) -> Id
+    where
+        Self: Scalar;
+    /// [`Tape::record_unary`]
+    #[track_caller]
+    fn record_unary(tape: &Tape<Self>, f: unary::Function, x: Id, p: f64, at: &'static Location<'static>) -> Id
+    where
+        Self: Scalar;
+    /// [`Tape::record_binary`]
+    #[track_caller]
+    fn record_binary(tape: &Tape<Self>, f: binary::Function, a: Id, b: Id, at: &'static Location<'static>) -> Id
     where
         Self: Scalar;
     /// [`Plain::run`]
@@ -159,7 +171,17 @@ macro_rules! scalar {
         impl Compiled for $t {
             #[track_caller]
             fn record(tape: &Tape<$t>, op: Op, location: &'static Location<'static>) -> Id {
-                tape.record_op(op, location)
+                tape.record_tensor(op, location)
+            }
+
+            #[track_caller]
+            fn record_unary(tape: &Tape<$t>, f: unary::Function, x: Id, p: f64, at: &'static Location<'static>) -> Id {
+                tape.record_unary(Unary { f, x, p }, at)
+            }
+
+            #[track_caller]
+            fn record_binary(tape: &Tape<$t>, f: binary::Function, a: Id, b: Id, at: &'static Location<'static>) -> Id {
+                tape.record_binary(Binary { f, a, b }, at)
             }
 
             fn sweep(sweep: &mut Plain<'_, $t>, root: Id, cotangent: Id) {

@@ -11,7 +11,9 @@ use crate::entries::{Entries, Entry};
 use crate::gradients::Gradients;
 use crate::kernels::gemm::GemmBackend;
 use crate::kernels::{Machine, Out, Value};
+use crate::ops::binary::Binary;
 use crate::ops::leaf::Leaf;
+use crate::ops::unary::Unary;
 use crate::ops::{Id, Inferred, Op, Values};
 use crate::params::{Parameter, new_identity};
 use crate::recorded::Recording;
@@ -86,7 +88,7 @@ pub struct Tape<T: Scalar = f32> {
     recording: Cell<bool>,
     check_finite: Cell<bool>,
     pub(crate) machine: Machine<T>,
-    pub(crate) sweep: Cell<Option<Box<Sweep>>>,
+    pub(crate) sweep: Cell<Option<Box<Sweep<T>>>>,
     pub(crate) marks: Cell<Option<Box<Recording>>>,
     child: Cell<Option<Box<Tape<T>>>>,
     block_gradients: Cell<Option<Box<Gradients<T>>>>,
@@ -339,8 +341,9 @@ impl<T: Scalar> Tape<T> {
         location: &'static Location<'static>,
     ) -> Id {
         let (tracked, external) = (leaf.tracked(), matches!(leaf, Leaf::Param { .. }));
-        let (op, layout) = (leaf.into(), erase(layout));
-        self.entries.push(Entry { op, data, layout, location, tracked, retained: false, external })
+        let (op, single) = (leaf.into(), layout.len == 1);
+        let layout = erase(layout);
+        self.entries.push(Entry { op, data, layout, location, single, tracked, retained: false, external })
     }
 
     /// Appends a leaf with the values of another entry.
@@ -351,20 +354,22 @@ impl<T: Scalar> Tape<T> {
 
     /// Runs an op and appends its entry.
     #[track_caller]
-    #[inline]
+    #[inline(always)]
     pub(crate) fn record(&self, op: Op, location: &'static Location<'static>) -> Id {
-        T::record(self, op, location)
+        // In registers, not by way of memory.
+        match op {
+            Op::Unary(op) => T::record_unary(self, op.f, op.x, op.p, location),
+            Op::Binary(op) => T::record_binary(self, op.f, op.a, op.b, location),
+            _ => T::record(self, op, location),
+        }
     }
 
-    /// [`Tape::record`], compiled in this crate ([`Compiled`]).
+    /// [`Tape::record`], for any op.
     #[track_caller]
     #[inline(always)]
-    pub(crate) fn record_op(&self, op: Op, location: &'static Location<'static>) -> Id {
-        let recording = self.recording.get();
+    pub(crate) fn record_tensor(&self, op: Op, location: &'static Location<'static>) -> Id {
         let mut tracked = false;
-        if recording {
-            op.operands(|x| tracked |= self.entry(x).tracked);
-        }
+        op.operands(|x| tracked |= self.entry(x).tracked);
         let mut external = false;
         let (data, layout) = match op.infer(self) {
             Inferred::Like(layout) => (self.run(&op, layout), layout),
@@ -380,11 +385,79 @@ impl<T: Scalar> Tape<T> {
                 (data, self.arena.strided(&dims, &strides))
             }
         };
-        if self.check_finite.get() {
-            self.refuse_non_finite(&op, Value { data, layout }, location);
+        let (single, layout) = (layout.len == 1, erase(layout));
+        self.append(Entry { op, data, layout, location, single, tracked, retained: false, external })
+    }
+
+    /// [`Tape::record`]. A single number takes a short way: the bits are the
+    /// same, but no layout is inferred and no loop runs.
+    #[track_caller]
+    #[inline(always)]
+    pub(crate) fn record_unary(&self, op: Unary, location: &'static Location<'static>) -> Id {
+        let x = self.entry(op.x);
+        if !x.single {
+            return T::record(self, Op::Unary(op), location);
         }
-        let op = if recording { op } else { Leaf::Constant.into() };
-        self.entries.push(Entry { op, data, layout: erase(layout), location, tracked, retained: false, external })
+        // SAFETY: the caller has a handle for the operand.
+        let value = op.at(unsafe { *x.data });
+        self.append_single(Op::Unary(op), value, x.layout, x.tracked, location)
+    }
+
+    /// [`Tape::record_unary`] with two operands.
+    #[track_caller]
+    #[inline(always)]
+    pub(crate) fn record_binary(&self, op: Binary, location: &'static Location<'static>) -> Id {
+        let (a, b) = (self.entry(op.a), self.entry(op.b));
+        if !(a.single && b.single) {
+            return T::record(self, Op::Binary(op), location);
+        }
+        // SAFETY: the caller has handles for the operands.
+        let value = unsafe { op.at(*a.data, *b.data) };
+        // Shapes of ones broadcast to the longest.
+        let longest = a.layout == b.layout || self.layout(&a).rank() >= self.layout(&b).rank();
+        let layout = if longest { a.layout } else { b.layout };
+        self.append_single(Op::Binary(op), value, layout, a.tracked | b.tracked, location)
+    }
+
+    #[track_caller]
+    #[inline(always)]
+    fn append_single(
+        &self,
+        op: Op,
+        value: T,
+        layout: NonNull<Layout<'static>>,
+        tracked: bool,
+        location: &'static Location<'static>,
+    ) -> Id {
+        let data = self.arena.alloc::<T>(1).as_ptr();
+        // SAFETY: fresh memory for one element.
+        unsafe { data.write(value) };
+        self.append(Entry { op, data, layout, location, single: true, tracked, retained: false, external: false })
+    }
+
+    /// Appends what has been computed: as a constant, if nothing is recorded.
+    #[track_caller]
+    #[inline(always)]
+    fn append(&self, entry: Entry<T>) -> Id {
+        if self.check_finite.get() {
+            self.check_finite(entry);
+        }
+        // Every field goes straight to its place: an entry which is put
+        // together elsewhere and copied would make the next op wait for it.
+        match self.recording.get() {
+            true => self.entries.push(entry),
+            false => self.entries.push(Entry { op: Leaf::Constant.into(), tracked: false, ..entry }),
+        }
+    }
+
+    #[track_caller]
+    #[cold]
+    fn check_finite(&self, entry: Entry<T>) {
+        let Entry { op, data, location, .. } = entry;
+        let layout = self.layout(&entry);
+        if let Some((at, bad)) = non_finite(Value { data, layout }) {
+            panic!("{}: made {bad} at element {at} of {:?} ({location})", op.name(), layout.dims);
+        }
     }
 
     #[inline(always)]
@@ -432,13 +505,6 @@ impl<T: Scalar> Tape<T> {
         let entry = self.entry(id);
         let Op::Leaf(Leaf::Param { table, index, offset, .. }) = entry.op else { return None };
         Some((self.store_of(table).0, index as usize, offset..offset + self.layout(&entry).len))
-    }
-
-    #[track_caller]
-    fn refuse_non_finite(&self, op: &Op, value: Value<'_, T>, location: &Location<'_>) {
-        if let Some((at, bad)) = non_finite(value) {
-            panic!("{}: made {bad} at element {at} of {:?} ({location})", op.name(), value.layout.dims);
-        }
     }
 
     /// The entry which first held a NaN or an infinity, of those whose values
@@ -502,6 +568,17 @@ impl<T: Scalar> Values<T> for Tape<T> {
     fn value(&self, id: Id) -> Value<'_, T> {
         let entry = self.entry(id);
         Value { data: entry.data, layout: self.layout(&entry) }
+    }
+
+    #[inline(always)]
+    fn is_single(&self, id: Id) -> bool {
+        self.entry(id).single
+    }
+
+    #[inline(always)]
+    unsafe fn single(&self, id: Id) -> T {
+        // SAFETY: the caller's.
+        unsafe { *self.entry(id).data }
     }
 }
 

@@ -11,9 +11,9 @@ use crate::tensor::{Operand, Tensor};
 /// `f(a, b)`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Binary {
-    f: Function,
-    a: Id,
-    b: Id,
+    pub(crate) f: Function,
+    pub(crate) a: Id,
+    pub(crate) b: Id,
 }
 
 /// The share of `g` which goes to `a`, the winner of `maximum(a, b)` or
@@ -112,6 +112,43 @@ pub(super) fn share<T: Scalar>(g: T, loses: bool, ties: bool) -> T {
     }
 }
 
+/// Hands the function of two numbers which `$f` names to the macro `$with`.
+macro_rules! function {
+    ($f:expr, $with:ident) => {
+        match $f {
+            Add => $with!(|[a, b]| a + b),
+            Sub => $with!(|[a, b]| a - b),
+            Mul => $with!(|[a, b]| a * b),
+            Div => $with!(|[a, b]| a / b),
+            Maximum => $with!(|[a, b]| larger(a, b)),
+            Minimum => $with!(|[a, b]| smaller(a, b)),
+            NegMul => $with!(|[a, b]| -(a * b)),
+            ExpSub => $with!(|[a, b]| if b == T::NEG_INFINITY { a.exp() } else { (a - b).exp() }),
+            BceWithLogits => $with!(|[x, t]| {
+                let hinge = if x < T::ZERO { T::ZERO } else { x };
+                hinge - x * t + (-x.abs()).exp().ln_1p()
+            }),
+            Bce => $with!(|[x, t]| {
+                let floor = T::from_f64(-100.0);
+                let ln = |x: T| if x < floor { floor } else { x };
+                (t - T::ONE) * ln((-x).ln_1p()) - t * ln(x.ln())
+            }),
+            Pow => $with!(|[a, b]| a.powf(b)),
+            PowLn => $with!(|[a, b]| pow_ln(a, b)),
+            Atan2 => $with!(|[a, b]| a.atan2(b)),
+            Hypot => $with!(|[a, b]| a.hypot(b)),
+            Equal => $with!(|[a, b]| truth(a == b)),
+            NotEqual => $with!(|[a, b]| truth(a != b)),
+            Less => $with!(|[a, b]| truth(a < b)),
+            LessEqual => $with!(|[a, b]| truth(a <= b)),
+            Greater => $with!(|[a, b]| truth(a > b)),
+            GreaterEqual => $with!(|[a, b]| truth(a >= b)),
+            Keep => $with!(|[a, b]| if b == T::ZERO { T::ZERO } else { a }),
+            Drop => $with!(|[a, b]| if b == T::ZERO { a } else { T::ZERO }),
+        }
+    };
+}
+
 impl Binary {
     pub(crate) fn name(&self) -> &'static str {
         match self.f {
@@ -158,37 +195,19 @@ impl Binary {
                 unsafe { map(m.isa, [v.value(self.a), v.value(self.b)], out, $f) }
             };
         }
-        match self.f {
-            Add => run!(|[a, b]| a + b),
-            Sub => run!(|[a, b]| a - b),
-            Mul => run!(|[a, b]| a * b),
-            Div => run!(|[a, b]| a / b),
-            Maximum => run!(|[a, b]| larger(a, b)),
-            Minimum => run!(|[a, b]| smaller(a, b)),
-            NegMul => run!(|[a, b]| -(a * b)),
-            ExpSub => run!(|[a, b]| if b == T::NEG_INFINITY { a.exp() } else { (a - b).exp() }),
-            BceWithLogits => run!(|[x, t]| {
-                let hinge = if x < T::ZERO { T::ZERO } else { x };
-                hinge - x * t + (-x.abs()).exp().ln_1p()
-            }),
-            Bce => run!(|[x, t]| {
-                let floor = T::from_f64(-100.0);
-                let ln = |x: T| if x < floor { floor } else { x };
-                (t - T::ONE) * ln((-x).ln_1p()) - t * ln(x.ln())
-            }),
-            Pow => run!(|[a, b]| a.powf(b)),
-            PowLn => run!(|[a, b]| pow_ln(a, b)),
-            Atan2 => run!(|[a, b]| a.atan2(b)),
-            Hypot => run!(|[a, b]| a.hypot(b)),
-            Equal => run!(|[a, b]| truth(a == b)),
-            NotEqual => run!(|[a, b]| truth(a != b)),
-            Less => run!(|[a, b]| truth(a < b)),
-            LessEqual => run!(|[a, b]| truth(a <= b)),
-            Greater => run!(|[a, b]| truth(a > b)),
-            GreaterEqual => run!(|[a, b]| truth(a >= b)),
-            Keep => run!(|[a, b]| if b == T::ZERO { T::ZERO } else { a }),
-            Drop => run!(|[a, b]| if b == T::ZERO { a } else { T::ZERO }),
+        function!(self.f, run)
+    }
+
+    /// The function at one pair of numbers.
+    #[inline(always)]
+    pub(crate) fn at<T: Scalar>(self, a: T, b: T) -> T {
+        macro_rules! at {
+            ($f:expr) => {{
+                let f: fn([T; 2]) -> T = $f;
+                f([a, b])
+            }};
         }
+        function!(self.f, at)
     }
 
     #[inline(always)]

@@ -41,6 +41,16 @@ macro_rules! functions {
             }
 
             #[inline(always)]
+            pub(super) fn value_at<T: Scalar>(self, x: T, p: T) -> T {
+                match self { $($name => value_at!(x p $row)),* }
+            }
+
+            #[inline(always)]
+            pub(super) fn slope_at<T: Scalar>(self, g: T, t: T, p: T) -> T {
+                match self { $($name => slope_at!(g t p $row)),* }
+            }
+
+            #[inline(always)]
             pub(super) fn derivative(self, x: Id, y: Id, g: Id, p: f64) -> Derivative {
                 match self { $($name => derivative!(x y g p $row)),* }
             }
@@ -70,13 +80,14 @@ macro_rules! functions {
 
                 #[inline(always)]
                 fn value<T: Scalar>(x: T, p: T) -> T {
-                    number!(x p $row)
+                    value_at!(x p $row)
                 }
 
                 #[inline(always)]
                 fn slope<T: Scalar>(x: T, y: T, p: T) -> Option<T> {
-                    let _ = (x, y);
-                    number_slope!($name x y p $row)
+                    let one = T::ONE;
+                    let _ = (x, y, one);
+                    slope_of!($name x y one p $row)
                 }
             })*
         }
@@ -93,29 +104,16 @@ pub(crate) trait Row {
     fn slope<T: Scalar>(x: T, y: T, p: T) -> Option<T>;
 }
 
-macro_rules! number {
-    ($xx:ident $consts:ident { |$x:ident, $p:ident| $value:expr; $($rest:tt)* }) => {{
-        let ($x, $p) = ($xx, $consts);
-        let _ = ($x, $p);
-        $value
-    }};
-}
-
-macro_rules! number_slope {
-    ($name:ident $xx:ident $yy:ident $consts:ident { $_v:expr; op $($rest:tt)* }) => {
+macro_rules! slope_of {
+    ($name:ident $xx:ident $yy:ident $one:ident $consts:ident { $_v:expr; op $($rest:tt)* }) => {
         op_slope(Function::$name, $xx, $yy, $consts)
     };
-    ($name:ident $xx:ident $yy:ident $consts:ident { $_v:expr; from x $($rest:tt)* }) => {
-        number_slope!($xx $consts $($rest)*)
+    ($name:ident $xx:ident $yy:ident $one:ident $consts:ident { $value:expr; from x $($rest:tt)* }) => {
+        Some(slope_at!($one $xx $consts { $value; from x $($rest)* }))
     };
-    ($name:ident $xx:ident $yy:ident $consts:ident { $_v:expr; from y $($rest:tt)* }) => {
-        number_slope!($yy $consts $($rest)*)
+    ($name:ident $xx:ident $yy:ident $one:ident $consts:ident { $value:expr; from y $($rest:tt)* }) => {
+        Some(slope_at!($one $yy $consts { $value; from y $($rest)* }))
     };
-    ($tt:ident $consts:ident |$g:ident, $t:ident, $p:ident| $slope:expr; $($rest:tt)*) => {{
-        let ($g, $t, $p) = (T::ONE, $tt, $consts);
-        let _ = $p;
-        Some($slope)
-    }};
 }
 
 /// The slopes of the rows whose derivative is another op.
@@ -141,6 +139,14 @@ macro_rules! value {
     }};
 }
 
+macro_rules! value_at {
+    ($xx:ident $consts:ident { |$x:ident, $p:ident| $value:expr; $($rest:tt)* }) => {{
+        let ($x, $p) = ($xx, $consts);
+        let _ = ($x, $p);
+        $value
+    }};
+}
+
 macro_rules! derivative {
     ($xx:ident $yy:ident $gg:ident $consts:ident { $_v:expr; op |$g:ident, $x:ident, $y:ident, $p:ident| $op:expr; }) => {{
         let ($g, $x, $y, $p) = ($gg, $xx, $yy, $consts);
@@ -163,6 +169,18 @@ macro_rules! slope {
         map($m.isa, $in, $out, move |[$g, $t]: [$T; 2]| $slope)
     }};
     ($T:ident $m:ident $in:ident $out:ident $consts:ident { $($rest:tt)* }) => {
+        unreachable!("its derivative is another op")
+    };
+}
+
+macro_rules! slope_at {
+    ($gg:ident $tt:ident $consts:ident
+        { $_v:expr; from $_t:ident |$g:ident, $t:ident, $p:ident| $slope:expr; $($rest:tt)* }) => {{
+        let ($g, $t, $p) = ($gg, $tt, $consts);
+        let _ = $p;
+        $slope
+    }};
+    ($gg:ident $tt:ident $consts:ident { $($rest:tt)* }) => {
         unreachable!("its derivative is another op")
     };
 }

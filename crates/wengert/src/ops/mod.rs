@@ -48,32 +48,56 @@ use softmax::{Softmax, SoftmaxGrad};
 use unary::{Unary, UnaryGrad};
 use view::View;
 
-/// The index of a tensor: an entry of the list, or (with the high bit set) a
-/// temporary of the sweep under way.
+/// The index of a tensor: an entry of the list or, marked by the high bits, a
+/// tensor of the sweep under way: the adjoint of an entry, or a temporary.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Id(u32);
 
+/// What an [`Id`] names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    Entry(usize),
+    Adjoint(usize),
+    Temporary(usize),
+}
+
 impl Id {
+    const ADJOINT: u32 = 1 << 30;
     const TEMPORARY: u32 = 1 << 31;
 
+    #[inline(always)]
     pub(crate) fn entry(index: usize) -> Self {
-        assert!(index < Self::TEMPORARY as usize, "a tape holds fewer than 2^31 entries");
+        assert!(index < Self::ADJOINT as usize, "a tape holds fewer than 2^30 entries");
         Id(index as u32)
     }
 
+    #[inline(always)]
+    pub(crate) fn adjoint(entry: usize) -> Self {
+        Id(entry as u32 | Self::ADJOINT)
+    }
+
+    #[inline(always)]
     pub(crate) fn temporary(index: usize) -> Self {
         Id(index as u32 | Self::TEMPORARY)
     }
 
-    /// The position in its list: of entries, or of temporaries.
+    /// The position in the list it belongs to.
     #[inline(always)]
     pub(crate) fn index(self) -> usize {
-        (self.0 & !Self::TEMPORARY) as usize
+        (self.0 & !(Self::TEMPORARY | Self::ADJOINT)) as usize
     }
 
     #[inline(always)]
-    pub(crate) fn is_temporary(self) -> bool {
-        self.0 & Self::TEMPORARY != 0
+    pub(crate) fn place(self) -> Place {
+        let index = self.index();
+        // Bit by bit, so that it folds away where the id has just been made.
+        if self.0 & Self::ADJOINT != 0 {
+            Place::Adjoint(index)
+        } else if self.0 & Self::TEMPORARY != 0 {
+            Place::Temporary(index)
+        } else {
+            Place::Entry(index)
+        }
     }
 }
 
@@ -159,6 +183,21 @@ pub(crate) enum Op {
 /// Where an op finds its operands.
 pub(crate) trait Values<T> {
     fn value(&self, id: Id) -> Value<'_, T>;
+    /// Whether it has exactly one element.
+    fn is_single(&self, id: Id) -> bool;
+
+    /// The one element.
+    ///
+    /// # Safety
+    /// It has exactly one, and may be read.
+    #[inline(always)]
+    unsafe fn single(&self, id: Id) -> T
+    where
+        T: Copy,
+    {
+        // SAFETY: the caller's.
+        unsafe { *self.value(id).data }
+    }
 }
 
 /// The result of an op before it has run.
@@ -259,6 +298,25 @@ impl Op {
     pub(crate) unsafe fn run<T: Scalar>(&self, v: &impl Values<T>, out: Out<'_, T>, m: &Machine<T>) {
         // SAFETY: the caller's.
         families!(self, f => unsafe { f.run(v, out, m) })
+    }
+
+    /// The result of an elementwise op whose operands have one element each:
+    /// the same bits as [`Op::run`] gives, without layouts and loops.
+    ///
+    /// # Safety
+    /// The operands may be read.
+    #[inline(always)]
+    pub(crate) unsafe fn single<T: Scalar>(&self, v: &impl Values<T>) -> Option<T> {
+        // SAFETY: the caller's; they are asked whether they have one element.
+        unsafe {
+            match *self {
+                Op::Unary(f) if v.is_single(f.x) => Some(f.at(v.single(f.x))),
+                Op::UnaryGrad(f) if v.is_single(f.g) && v.is_single(f.t) => Some(f.at(v.single(f.g), v.single(f.t))),
+                Op::Binary(f) if v.is_single(f.a) && v.is_single(f.b) => Some(f.at(v.single(f.a), v.single(f.b))),
+                Op::View(View::Same { x }) if v.is_single(x) => Some(v.single(x)),
+                _ => None,
+            }
+        }
     }
 
     /// Whether [`Op::run`] can add to its output.

@@ -1,7 +1,7 @@
 //! Functions of one tensor, element by element: the mechanism. The functions
 //! themselves stand in [`functions`](super::functions), a row each.
 
-use super::functions::Function;
+pub(crate) use super::functions::Function;
 use super::{Emit, Id, Inferred, Op, Values, binary, elementwise};
 use crate::kernels::{Machine, Out};
 use crate::scalar::Scalar;
@@ -9,9 +9,9 @@ use crate::scalar::Scalar;
 /// `f(x)`, with the constant `p` of functions which have one.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Unary {
-    pub(super) f: Function,
-    pub(super) x: Id,
-    pub(super) p: f64,
+    pub(crate) f: Function,
+    pub(crate) x: Id,
+    pub(crate) p: f64,
 }
 
 /// `g f'(t)`: the cotangent `g` through the function `f`. `t` is its argument
@@ -117,6 +117,12 @@ impl Unary {
         unsafe { self.f.value(m, v.value(self.x), out, T::from_f64(self.p)) }
     }
 
+    /// The function at one number.
+    #[inline(always)]
+    pub(crate) fn at<T: Scalar>(self, x: T) -> T {
+        self.f.value_at(x, T::from_f64(self.p))
+    }
+
     #[inline(always)]
     pub(crate) fn rule<E: Emit>(self, e: &mut E, y: Id, g: Id) {
         let Unary { f, x, p } = self;
@@ -146,6 +152,12 @@ impl UnaryGrad {
     pub(crate) unsafe fn run<T: Scalar>(&self, v: &impl Values<T>, out: Out<'_, T>, m: &Machine<T>) {
         // SAFETY: the caller's contract.
         unsafe { self.f.slope(m, [v.value(self.g), v.value(self.t)], out, T::from_f64(self.p)) }
+    }
+
+    /// The cotangent through the function at one number.
+    #[inline(always)]
+    pub(crate) fn at<T: Scalar>(self, g: T, t: T) -> T {
+        self.f.slope_at(g, t, T::from_f64(self.p))
     }
 
     /// The adjoint `c` of `g f'(t)`: `c f'(t)` to `g`, `c g f''(t)` to `t`.
