@@ -109,6 +109,7 @@ macro_rules! fused {
     )*) => {$(
         $(#[$attribute])*
         #[track_caller]
+        #[allow(clippy::too_many_arguments)]
         $visibility fn $name<'t, Float: $crate::Scalar>(
             $first: $crate::Tensor<'t, Float>,
             $($input: impl $crate::Operand<'t, Float>,)*
