@@ -162,6 +162,29 @@ unsafe fn body<T: Scalar, const N: usize>(
     }
 }
 
+/// Copies (or adds) `n` elements of steps of their own.
+///
+/// # Safety
+/// `n` elements may be read and written; they do not overlap.
+pub(crate) unsafe fn copy_run<T: Scalar>(
+    isa: Isa,
+    (from, step): (*const T, isize),
+    (to, to_step): (*mut T, isize),
+    n: usize,
+    add: bool,
+) {
+    // SAFETY: the caller's contract.
+    unsafe {
+        if step == 1 && to_step == 1 {
+            return run(isa, [from], to, n, add, |[x]| x);
+        }
+        for i in 0..n as isize {
+            let (x, to) = (*from.offset(i * step), to.offset(i * to_step));
+            if add { *to += x } else { to.write(x) }
+        }
+    }
+}
+
 /// Copies (or adds) a strided value into a contiguous buffer.
 ///
 /// # Safety

@@ -232,12 +232,6 @@ fn sign<T: Scalar>(x: T) -> T {
     }
 }
 
-/// The cumulative distribution function of the normal distribution.
-#[inline(always)]
-fn normal_cdf<T: Scalar>(x: T) -> T {
-    c::<T>(0.5) * (-x * c(std::f64::consts::FRAC_1_SQRT_2)).erfc()
-}
-
 /// 2 v(x), where v is what the tanh form of GELU takes the tanh of.
 #[inline(always)]
 fn gelu_inner<T: Scalar>(x: T) -> T {
@@ -504,8 +498,8 @@ functions! {
     }
     // x Phi(x)
     Gelu "gelu" {
-        |x, _p| x * normal_cdf(x);
-        from x |g, x, _p| g * (normal_cdf(x) + x * c::<T>(NORMAL) * (c::<T>(-0.5) * x * x).exp());
+        |x, _p| x * x.normal_cdf();
+        from x |g, x, _p| g * (x.normal_cdf() + x * c::<T>(NORMAL) * (c::<T>(-0.5) * x * x).exp());
         curvature |e, x, _p| {
             // phi(x) (2 - x^2)
             let square = e.op(apply(Square, x));

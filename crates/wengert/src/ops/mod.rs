@@ -8,6 +8,7 @@
 pub(crate) mod arrange;
 pub(crate) mod binary;
 pub(crate) mod conv;
+pub(crate) mod convolve;
 pub(crate) mod custom;
 pub(crate) mod dual;
 pub(crate) mod einsum;
@@ -21,6 +22,8 @@ pub(crate) mod linalg;
 pub(crate) mod loss;
 pub(crate) mod losses;
 pub(crate) mod matmul;
+pub(crate) mod maxpool;
+pub(crate) mod norm;
 pub(crate) mod reduce;
 pub(crate) mod scan;
 pub(crate) mod slice;
@@ -35,12 +38,15 @@ use crate::scalar::Scalar;
 use crate::shape::{Dims, Layout, Strides, broadcast};
 
 use binary::{Binary, Share};
+use convolve::Convolve;
 use custom::Custom;
 use fused::Fused;
 use index::{Pick, Take, Unpick, Untake};
 use leaf::Leaf;
 use linalg::Linalg;
 use matmul::Matmul;
+use maxpool::MaxPool;
+use norm::Norm;
 use reduce::Reduce;
 use scan::Scan;
 use slice::{Concat, Slice, Unslice};
@@ -167,6 +173,9 @@ pub(crate) enum Op {
     Matmul(Matmul),
     Softmax(Softmax),
     SoftmaxGrad(SoftmaxGrad),
+    Norm(Norm),
+    Convolve(Convolve),
+    MaxPool(MaxPool),
     Pick(Pick),
     Unpick(Unpick),
     Slice(Slice),
@@ -252,6 +261,9 @@ macro_rules! families {
             Op::Matmul($f) => $body,
             Op::Softmax($f) => $body,
             Op::SoftmaxGrad($f) => $body,
+            Op::Norm($f) => $body,
+            Op::Convolve($f) => $body,
+            Op::MaxPool($f) => $body,
             Op::Pick($f) => $body,
             Op::Unpick($f) => $body,
             Op::Slice($f) => $body,
@@ -325,11 +337,13 @@ impl Op {
         match self {
             Op::Unary(_) | Op::UnaryGrad(_) | Op::Binary(_) | Op::Share(_) => true,
             Op::View(_) | Op::Matmul(_) | Op::Unpick(_) | Op::Slice(_) | Op::Unslice(_) => true,
-            Op::Concat(_) | Op::Untake(_) | Op::Fused(_) => true,
+            Op::Concat(_) | Op::Untake(_) | Op::MaxPool(_) | Op::Fused(_) => true,
             Op::Reduce(f) => f.accumulates(),
+            Op::Convolve(f) => f.accumulates(),
             Op::Leaf(_)
             | Op::Softmax(_)
             | Op::SoftmaxGrad(_)
+            | Op::Norm(_)
             | Op::Pick(_)
             | Op::Take(_)
             | Op::Scan(_)

@@ -1,0 +1,298 @@
+//! Windows which slide over images of two axes.
+
+use std::mem::MaybeUninit;
+use std::ops::Range;
+
+use super::isa::dispatched;
+use crate::scalar::Scalar;
+
+/// How windows lie on an image: along each axis, element `k` of the window at
+/// place `i` is position `i stride + k dilation - padding`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Windows {
+    pub(crate) image: [usize; 2],
+    pub(crate) size: [usize; 2],
+    pub(crate) places: [usize; 2],
+    pub(crate) stride: [usize; 2],
+    pub(crate) padding: [usize; 2],
+    pub(crate) dilation: [usize; 2],
+}
+
+impl Windows {
+    /// Elements of an image.
+    pub(crate) fn image_len(&self) -> usize {
+        self.image[0] * self.image[1]
+    }
+
+    /// Elements of a window.
+    pub(crate) fn taps(&self) -> usize {
+        self.size[0] * self.size[1]
+    }
+
+    /// How many windows there are.
+    pub(crate) fn count(&self) -> usize {
+        self.places[0] * self.places[1]
+    }
+
+    /// Where element `k` of the window at place `i` lies along an axis.
+    #[inline(always)]
+    fn position(&self, axis: usize, i: usize, k: usize) -> isize {
+        (i * self.stride[axis] + k * self.dilation[axis]) as isize - self.padding[axis] as isize
+    }
+
+    /// The places at which element `k` lies within the image.
+    #[inline(always)]
+    fn inside(&self, axis: usize, k: usize) -> Range<usize> {
+        let (shift, stride, places) = (k * self.dilation[axis], self.stride[axis], self.places[axis]);
+        let (before, end) = (self.padding[axis], self.image[axis] + self.padding[axis]);
+        let from = if shift >= before { 0 } else { (before - shift).div_ceil(stride) };
+        let all = places > 0 && shift + (places - 1) * stride < end;
+        let to = if all { places } else { end.saturating_sub(shift).div_ceil(stride).min(places) };
+        from.min(to)..to
+    }
+
+    /// Calls `f` for every element of windows in every row of places: with the
+    /// row's part of `[taps, places]`, and the places within the image along
+    /// it with the position of the first in the image.
+    #[inline(always)]
+    fn rows(&self, mut f: impl FnMut(usize, Option<(Range<usize>, usize)>)) {
+        for ky in 0..self.size[0] {
+            let rows = self.inside(0, ky);
+            for kx in 0..self.size[1] {
+                let inside = self.inside(1, kx);
+                let tap = ky * self.size[1] + kx;
+                for i in 0..self.places[0] {
+                    let to = tap * self.count() + i * self.places[1];
+                    let row = rows.contains(&i) && !inside.is_empty();
+                    f(
+                        to,
+                        row.then(|| {
+                            let x = self.position(1, inside.start, kx) as usize;
+                            (inside.clone(), self.position(0, i, ky) as usize * self.image[1] + x)
+                        }),
+                    );
+                }
+            }
+        }
+    }
+
+    /// The windows of an image as columns, `[taps, places]`; 0 outside.
+    pub(crate) fn gather<T: Scalar>(&self, image: &[T], columns: &mut [MaybeUninit<T>]) {
+        if self.stride == [1, 1] && self.places[1] == self.image[1] {
+            return self.gather_shifted(image, columns);
+        }
+        let (n, step) = (self.places[1], self.stride[1]);
+        self.rows(|to, inside| {
+            let row = &mut columns[to..to + n];
+            let Some((inside, from)) = inside else { return row.fill(MaybeUninit::new(T::ZERO)) };
+            row[..inside.start].fill(MaybeUninit::new(T::ZERO));
+            row[inside.end..].fill(MaybeUninit::new(T::ZERO));
+            let (row, from) = (&mut row[inside], &image[from..]);
+            if step == 1 {
+                let from = &from[..row.len()];
+                for (to, &x) in row.iter_mut().zip(from) {
+                    to.write(x);
+                }
+            } else {
+                for (to, &x) in row.iter_mut().zip(from.iter().step_by(step)) {
+                    to.write(x);
+                }
+            }
+        });
+    }
+
+    /// [`Windows::gather`] where rows of places are as long as those of the
+    /// image and windows follow each other closely: for each element of a
+    /// window they are the image, shifted, with zeros where rows meet.
+    fn gather_shifted<T: Scalar>(&self, image: &[T], columns: &mut [MaybeUninit<T>]) {
+        let (width, zero) = (self.image[1], MaybeUninit::new(T::ZERO));
+        for ky in 0..self.size[0] {
+            let rows = self.inside(0, ky);
+            for kx in 0..self.size[1] {
+                let inside = self.inside(1, kx);
+                let tap = ky * self.size[1] + kx;
+                let to = &mut columns[tap * self.count()..(tap + 1) * self.count()];
+                let (start, end) = (rows.start * width, rows.end * width);
+                to[..start].fill(zero);
+                to[end..].fill(zero);
+                // Place `i` has element `i + shift` of the image.
+                let shift = self.position(0, 0, ky) * width as isize + self.position(1, 0, kx);
+                let first = start.max((-shift).max(0) as usize);
+                let last = end.min((image.len() as isize - shift).max(0) as usize);
+                if first < last {
+                    let from = &image[(first as isize + shift) as usize..][..last - first];
+                    for (to, &x) in to[first..last].iter_mut().zip(from) {
+                        to.write(x);
+                    }
+                }
+                for row in to[start..end].chunks_exact_mut(width) {
+                    row[..inside.start].fill(zero);
+                    row[inside.end..].fill(zero);
+                }
+            }
+        }
+    }
+
+    /// The adjoint of [`Windows::gather`]: adds columns to an image.
+    #[inline(always)]
+    fn scatter<T: Scalar>(&self, columns: &[T], image: &mut [T]) {
+        let (n, step) = (self.places[1], self.stride[1]);
+        self.rows(|at, inside| {
+            let Some((inside, to)) = inside else { return };
+            let (row, to) = (&columns[at..at + n][inside], &mut image[to..]);
+            if step == 1 {
+                for (to, &x) in to[..row.len()].iter_mut().zip(row) {
+                    *to += x;
+                }
+            } else {
+                for (to, &x) in to.iter_mut().step_by(step).zip(row) {
+                    *to += x;
+                }
+            }
+        });
+    }
+}
+
+/// What stands for the position of an element which is not there.
+pub(crate) const NOWHERE: u32 = u32::MAX;
+
+dispatched! {
+    /// The largest element of each of some windows side by side, from place
+    /// `(i, j)` on, and its position: the first if tied; NaN counts as the
+    /// largest. `-∞` and [`NOWHERE`] for a window which lies outside.
+    ///
+    /// # Safety
+    /// `image` is one image, of fewer than 2^32 elements; there are as many
+    /// places along the row.
+    pub(crate) unsafe fn largest<T: Scalar>(
+        windows: &Windows, image: *const T, i: usize, j: usize, best: &mut [T], chosen: &mut [u32],
+    ) {
+        best.fill(T::NEG_INFINITY);
+        chosen.fill(NOWHERE);
+        for ky in 0..windows.size[0] {
+            let y = windows.position(0, i, ky);
+            if !(0..windows.image[0] as isize).contains(&y) {
+                continue;
+            }
+            for kx in 0..windows.size[1] {
+                let inside = windows.inside(1, kx);
+                let (from, to) = (inside.start.max(j), inside.end.min(j + best.len()));
+                if from >= to {
+                    continue;
+                }
+                let at = y as usize * windows.image[1] + windows.position(1, from, kx) as usize;
+                let (best, chosen) = (&mut best[from - j..to - j], &mut chosen[from - j..to - j]);
+                // SAFETY: the places' elements lie within the image.
+                unsafe {
+                    // Known strides become vectors.
+                    match windows.stride[1] {
+                        1 => contend(image, at, 1, best, chosen),
+                        2 => contend(image, at, 2, best, chosen),
+                        stride => contend(image, at, stride, best, chosen),
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Elements of an image, from the position `at` on and `stride` apart, which
+/// replace those that are smaller.
+///
+/// # Safety
+/// All of them lie within the image.
+#[inline(always)]
+unsafe fn contend<T: Scalar>(image: *const T, at: usize, stride: usize, best: &mut [T], chosen: &mut [u32]) {
+    for (n, (best, chosen)) in best.iter_mut().zip(chosen).enumerate() {
+        let at = at + n * stride;
+        // SAFETY: the caller's contract.
+        let x = unsafe { *image.add(at) };
+        // A comparison with NaN is false.
+        let better = (x > *best) | (x.is_nan() & !best.is_nan()) | (*chosen == NOWHERE);
+        *best = if better { x } else { *best };
+        *chosen = if better { at as u32 } else { *chosen };
+    }
+}
+
+dispatched! {
+    /// Adds the columns of some channels to their images.
+    ///
+    /// # Safety
+    /// For each channel, `columns` has `[taps, places]` elements and `images`
+    /// one image; they do not overlap.
+    pub(crate) unsafe fn scatter<T: Scalar>(windows: &Windows, columns: *const T, images: *mut T, channels: usize) {
+        let (from, to) = (windows.taps() * windows.count(), windows.image_len());
+        for c in 0..channels {
+            // SAFETY: the caller's contract.
+            unsafe {
+                let columns = std::slice::from_raw_parts(columns.add(c * from), from);
+                windows.scatter(columns, std::slice::from_raw_parts_mut(images.add(c * to), to));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const APART: Windows =
+        Windows { image: [4, 5], size: [2, 3], places: [3, 2], stride: [2, 3], padding: [1, 1], dilation: [2, 1] };
+    const CLOSE: Windows =
+        Windows { image: [4, 5], size: [2, 3], places: [6, 5], stride: [1, 1], padding: [2, 2], dilation: [2, 2] };
+
+    #[test]
+    fn gathering_and_its_adjoint() {
+        [APART, CLOSE].iter().for_each(check);
+    }
+
+    fn check(w: &Windows) {
+        let image: Vec<f64> = (0..w.image_len()).map(|i| (i as f64 + 1.0).sqrt()).collect();
+        let mut columns = vec![MaybeUninit::new(f64::NAN); w.taps() * w.count()];
+        w.gather(&image, &mut columns);
+        let mut back = vec![0.0; w.image_len()];
+        // SAFETY: filled above, with numbers.
+        let columns: Vec<f64> = columns.iter().map(|x| unsafe { x.assume_init() }).collect();
+        // SAFETY: one channel of each.
+        unsafe { scatter(super::super::isa::Isa::detect(), w, columns.as_ptr(), back.as_mut_ptr(), 1) };
+        for ky in 0..2 {
+            for kx in 0..3 {
+                for i in 0..w.places[0] {
+                    for j in 0..w.places[1] {
+                        let (y, x) = (w.position(0, i, ky), w.position(1, j, kx));
+                        let inside = (0..4).contains(&y) && (0..5).contains(&x);
+                        let expected = if inside { image[(y * 5 + x) as usize] } else { 0.0 };
+                        assert_eq!(columns[(ky * 3 + kx) * w.count() + i * w.places[1] + j], expected);
+                    }
+                }
+            }
+        }
+        let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+        assert!((dot(&columns, &columns) - dot(&image, &back)).abs() < 1e-9);
+    }
+
+    #[test]
+    fn the_largest() {
+        let image: Vec<f64> = (0..20).map(|i| ((i * 7) % 5) as f64 - (i == 6) as i32 as f64 * f64::INFINITY).collect();
+        for w in [APART, CLOSE] {
+            for i in 0..w.places[0] {
+                let (mut best, mut chosen) = (vec![0.0; w.places[1]], vec![0; w.places[1]]);
+                // SAFETY: an image of 20 elements, all places of a row.
+                unsafe { largest(super::super::isa::Isa::detect(), &w, image.as_ptr(), i, 0, &mut best, &mut chosen) };
+                for j in 0..w.places[1] {
+                    let mut expected = None;
+                    for (ky, kx) in (0..2).flat_map(|ky| (0..3).map(move |kx| (ky, kx))) {
+                        let (y, x) = (w.position(0, i, ky), w.position(1, j, kx));
+                        if (0..4).contains(&y) && (0..5).contains(&x) {
+                            let at = (y * 5 + x) as usize;
+                            let better = expected.is_none_or(|old: usize| image[at] > image[old]);
+                            expected = if better { Some(at) } else { expected };
+                        }
+                    }
+                    assert_eq!(chosen[j], expected.map_or(NOWHERE, |at| at as u32));
+                    assert_eq!(best[j], expected.map_or(f64::NEG_INFINITY, |at| image[at]));
+                }
+            }
+        }
+    }
+}
