@@ -20,6 +20,7 @@ macro_rules! both {
                 pub(crate) fn fused($first $(, $input)*) $body
             }
 
+            #[allow(clippy::too_many_arguments)]
             pub(crate) fn plain<'t>($first: super::T<'t> $(, $input: super::T<'t>)*) -> super::T<'t> {
                 $body
             }

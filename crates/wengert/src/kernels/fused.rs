@@ -202,12 +202,14 @@ macro_rules! dispatched {
         ($($x:ident: $X:ty),*; $f:ident) $body:block) => {
         $(#[$doc])*
         #[inline]
+        #[allow(clippy::too_many_arguments, reason = "arguments which do not overlap")]
         unsafe fn $name<$T: Scalar, const $N: usize $(, const $M: usize)?>(
             isa: Isa,
             $($x: $X,)*
             $f: impl Pointwise<$T, $N>,
         ) {
             #[inline(always)]
+            #[allow(clippy::too_many_arguments, reason = "as above")]
             unsafe fn body<$T: Scalar, const $N: usize $(, const $M: usize)?>(
                 $($x: $X,)*
                 $f: impl Pointwise<$T, $N>,
@@ -215,6 +217,7 @@ macro_rules! dispatched {
 
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx512f,avx512vl,avx512dq,avx512bw,fma")]
+            #[allow(clippy::too_many_arguments, reason = "as above")]
             unsafe fn avx512<$T: Scalar, const $N: usize $(, const $M: usize)?>(
                 $($x: $X,)*
                 $f: impl Pointwise<$T, $N>,
@@ -225,6 +228,7 @@ macro_rules! dispatched {
 
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx2,fma")]
+            #[allow(clippy::too_many_arguments, reason = "as above")]
             unsafe fn avx2<$T: Scalar, const $N: usize $(, const $M: usize)?>(
                 $($x: $X,)*
                 $f: impl Pointwise<$T, $N>,

@@ -80,13 +80,14 @@ macro_rules! functions {
 
                 #[inline(always)]
                 fn value<T: Scalar>(x: T, p: T) -> T {
-                    number!(x p $row)
+                    value_at!(x p $row)
                 }
 
                 #[inline(always)]
                 fn slope<T: Scalar>(x: T, y: T, p: T) -> Option<T> {
-                    let _ = (x, y);
-                    number_slope!($name x y p $row)
+                    let one = T::ONE;
+                    let _ = (x, y, one);
+                    slope_of!($name x y one p $row)
                 }
             })*
         }
@@ -103,29 +104,16 @@ pub(crate) trait Row {
     fn slope<T: Scalar>(x: T, y: T, p: T) -> Option<T>;
 }
 
-macro_rules! number {
-    ($xx:ident $consts:ident { |$x:ident, $p:ident| $value:expr; $($rest:tt)* }) => {{
-        let ($x, $p) = ($xx, $consts);
-        let _ = ($x, $p);
-        $value
-    }};
-}
-
-macro_rules! number_slope {
-    ($name:ident $xx:ident $yy:ident $consts:ident { $_v:expr; op $($rest:tt)* }) => {
+macro_rules! slope_of {
+    ($name:ident $xx:ident $yy:ident $one:ident $consts:ident { $_v:expr; op $($rest:tt)* }) => {
         op_slope(Function::$name, $xx, $yy, $consts)
     };
-    ($name:ident $xx:ident $yy:ident $consts:ident { $_v:expr; from x $($rest:tt)* }) => {
-        number_slope!($xx $consts $($rest)*)
+    ($name:ident $xx:ident $yy:ident $one:ident $consts:ident { $value:expr; from x $($rest:tt)* }) => {
+        Some(slope_at!($one $xx $consts { $value; from x $($rest)* }))
     };
-    ($name:ident $xx:ident $yy:ident $consts:ident { $_v:expr; from y $($rest:tt)* }) => {
-        number_slope!($yy $consts $($rest)*)
+    ($name:ident $xx:ident $yy:ident $one:ident $consts:ident { $value:expr; from y $($rest:tt)* }) => {
+        Some(slope_at!($one $yy $consts { $value; from y $($rest)* }))
     };
-    ($tt:ident $consts:ident |$g:ident, $t:ident, $p:ident| $slope:expr; $($rest:tt)*) => {{
-        let ($g, $t, $p) = (T::ONE, $tt, $consts);
-        let _ = $p;
-        Some($slope)
-    }};
 }
 
 /// The slopes of the rows whose derivative is another op.

@@ -109,6 +109,7 @@ macro_rules! fused {
     )*) => {$(
         $(#[$attribute])*
         #[track_caller]
+        #[allow(clippy::too_many_arguments)]
         $visibility fn $name<'t, Float: $crate::Scalar>(
             $first: $crate::Tensor<'t, Float>,
             $($input: impl $crate::Operand<'t, Float>,)*
@@ -152,13 +153,20 @@ struct Kept {
     typed: *const (),
 }
 
+/// [`forward_of`] an expression.
+type Forward<T> = unsafe fn(*const (), Isa, &[Value<'_, T>], Out<'_, T>);
+/// [`backward_of`] an expression.
+type Backward<T> = unsafe fn(*const (), Isa, &[Value<'_, T>], Value<'_, T>, &[Option<Target<'_, T>>]);
+/// [`record_of`] an expression.
+type Record<T> = for<'t> unsafe fn(*const (), &[Tensor<'t, T>]) -> Tensor<'t, T>;
+
 /// An expression whose type is known to the functions beside it alone.
 #[derive(Clone, Copy)]
 struct Typed<T: Scalar> {
     op: *const (),
-    forward: unsafe fn(*const (), Isa, &[Value<'_, T>], Out<'_, T>),
-    backward: unsafe fn(*const (), Isa, &[Value<'_, T>], Value<'_, T>, &[Option<Target<'_, T>>]),
-    record: for<'t> unsafe fn(*const (), &[Tensor<'t, T>]) -> Tensor<'t, T>,
+    forward: Forward<T>,
+    backward: Backward<T>,
+    record: Record<T>,
 }
 
 /// A fused expression.

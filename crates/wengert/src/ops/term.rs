@@ -370,9 +370,9 @@ fn power<T: Scalar>(x: T, n: i32) -> T {
     let (mut left, mut square, mut product) = (n.unsigned_abs(), x, T::ONE);
     while left > 0 {
         if left % 2 == 1 {
-            product = product * square;
+            product *= square;
         }
-        square = square * square;
+        square *= square;
         left /= 2;
     }
     if n < 0 { T::ONE / product } else { product }
