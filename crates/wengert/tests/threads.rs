@@ -113,7 +113,8 @@ fn training_does_not_depend_on_the_number_of_threads() {
 fn shards_add_up_to_the_whole() {
     let (model, threads) = (Model::new(), Threads::new(2));
     let (tape, mut grads) = (Tape::new(), Gradients::new());
-    let whole = Workers::new(&threads).backward(SHARDS, &mut grads, |shard, tape, grads| model.turn(shard, tape, grads));
+    let whole =
+        Workers::new(&threads).backward(SHARDS, &mut grads, |shard, tape, grads| model.turn(shard, tape, grads));
     let sum = (1..SHARDS).fold(model.loss(0, &tape), |sum, shard| sum + model.loss(shard, &tape));
     let want = sum.backward();
     assert!((whole - sum.item()).abs() < 1e-4);

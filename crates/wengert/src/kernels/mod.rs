@@ -60,12 +60,7 @@ pub(crate) struct Machine<T> {
 
 impl<T: Copy> Machine<T> {
     pub(crate) fn new() -> Self {
-        Machine {
-            isa: Isa::detect(),
-            gemm: Cell::default(),
-            threads: RefCell::default(),
-            scratch: Cell::default(),
-        }
+        Machine { isa: Isa::detect(), gemm: Cell::default(), threads: RefCell::default(), scratch: Cell::default() }
     }
 
     /// Takes over what was set of another.
