@@ -45,7 +45,7 @@ impl Mlp {
     /// The network's output.
     pub fn forward<'t>(&self, params: &'t Params, mut x: Tensor<'t>) -> Tensor<'t> {
         for (i, &(weight, bias)) in self.layers.iter().enumerate() {
-            x = x.matmul(&params[weight]) + &params[bias];
+            x = x.linear(&params[weight], Some(x.tape().param(&params[bias])));
             if i + 1 < self.layers.len() {
                 x = if self.relu { x.relu() } else { x.tanh() };
             }

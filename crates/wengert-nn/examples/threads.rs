@@ -7,9 +7,22 @@
 
 use std::time::{Duration, Instant};
 
+use clap::Parser;
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use wengert::{Gradients, Params, Tape, Tensor, Threads, Workers};
 use wengert_nn::{Adam, Linear, Optimizer};
+
+/// Compares one thread with several.
+#[derive(Parser)]
+#[command(name = "threads")]
+struct Options {
+    /// How many threads, the main one among them
+    #[arg(default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..))]
+    threads: u8,
+}
+
+/// Steps of one loop before it is another's turn.
+const BURST: usize = 20;
 
 struct Model(Vec<Linear>);
 
@@ -96,9 +109,9 @@ fn compare(widths: &[usize], batch: usize, steps: usize, threads: usize) {
     ];
     println!("{widths:?}, batch {batch}, {threads} threads");
     // In turns, so that all meet the same load from elsewhere.
-    for _ in 0..steps {
+    for _ in 0..steps / BURST {
         for run in &mut loops {
-            run.step(&model, &x, &labels);
+            (0..BURST).for_each(|_| run.step(&model, &x, &labels));
         }
     }
     for run in &loops {
@@ -107,7 +120,7 @@ fn compare(widths: &[usize], batch: usize, steps: usize, threads: usize) {
 }
 
 fn main() {
-    let threads = std::env::args().nth(1).map_or(2, |n| n.parse().expect("a number of threads"));
-    compare(&[784, 512, 256, 10], 64, 500, threads);
+    let threads = usize::from(Options::parse().threads);
+    compare(&[784, 512, 256, 10], 64, 1_000, threads);
     compare(&[2, 16, 16, 2], 4, 20_000, threads);
 }

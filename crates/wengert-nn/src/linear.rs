@@ -90,11 +90,7 @@ impl Linear {
     /// If the last axis of `x` is not `in` long.
     #[track_caller]
     pub fn forward<'t, T: Scalar>(&self, params: &'t Params<T>, x: Tensor<'t, T>) -> Tensor<'t, T> {
-        let y = x.matmul(&params[self.weight]);
-        match self.bias {
-            Some(bias) => y + &params[bias],
-            None => y,
-        }
+        x.linear(&params[self.weight], self.bias.map(|bias| x.tape().param(&params[bias])))
     }
 }
 
@@ -141,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "matmul")]
+    #[should_panic(expected = "linear: inner dimensions differ: [5, 4] x [3, 2]")]
     fn refuses_another_width() {
         let mut params = Params::new();
         let layer = Linear::new(&mut params, "l", 3, 2, &mut StdRng::seed_from_u64(1));

@@ -5,7 +5,12 @@ use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind, set_hook, take_hook};
 use std::sync::Once;
 
-use wengert::{Array, ArrayView, Error, Gradients, Params, Tape};
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use wengert::{
+    Array, ArrayView, Attention, Conv, CrossEntropy, Error, Gradients, Padding, Params, Pool, RecurrentCell, Reduction,
+    Tape, Triangular,
+};
 
 thread_local! {
     static SEEN: RefCell<Option<(String, String, u32)>> = const { RefCell::new(None) };
@@ -147,6 +152,184 @@ fn losses_and_labels() {
     refuses("mse_loss: input and target differ in shape: [2, 3] and [3]", || x.mse_loss(y).len());
     let message = "binary_cross_entropy_with_logits: input and target differ in shape: [2, 3] and [3]";
     refuses(message, || x.binary_cross_entropy_with_logits(y).len());
+}
+
+#[test]
+fn reductions_and_scans() {
+    let tape = Tape::new();
+    let x = tape.ones([2, 3]);
+    refuses("prod: axis 2 is out of range for rank 2", || x.prod_axes(2).len());
+    refuses("var: axis 2 is out of range for rank 2", || x.var_axes(1.0, 2).len());
+    refuses("std: axis -2 is named twice", || x.std_keepdim(1.0, [0, -2]).len());
+    refuses("norm: axis 2 is out of range for rank 2", || x.norm_axes(2.0, 2).len());
+    refuses("argmax: axis 2 is out of range for rank 2", || x.argmax(2).shape().len());
+    refuses("argmin: nothing to choose from along axis 0 of [0, 3]", || tape.ones([0, 3]).argmin(0).shape().len());
+    refuses("argmax_all: nothing to choose from in [0, 3]", || tape.ones([0, 3]).argmax_all());
+    refuses("argmin_all: nothing to choose from in [0]", || tape.ones([0]).argmin_all());
+    refuses("max_axis: axis 2 is out of range for rank 2", || x.max_axis(2).0.len());
+    refuses("min_axis: nothing to choose from along axis 1 of [2, 0]", || tape.ones([2, 0]).min_axis(1).0.len());
+    refuses("amax: nothing to choose from in [0]", || tape.ones([0]).norm(f64::INFINITY).len());
+    refuses("cumsum: axis 2 is out of range for rank 2", || x.cumsum(2).len());
+    refuses("cumprod: axis -3 is out of range for rank 2", || x.cumprod(-3).len());
+    refuses("logcumsumexp: axis 0 is out of range for rank 0", || tape.scalar(1.0).logcumsumexp(0).len());
+    refuses("where_mask: shapes do not broadcast: [2, 3] and [2]", || x.where_mask(tape.ones([2]), 1.0).len());
+    refuses("where_mask: shapes do not broadcast: [2, 3] and [2]", || x.where_mask(x, tape.ones([2])).len());
+    refuses("masked_fill: shapes do not broadcast: [2, 3] and [2]", || x.masked_fill(tape.ones([2]), 1.0).len());
+}
+
+#[test]
+fn parts_and_arrangements() {
+    let tape = Tape::new();
+    let x = tape.ones([2, 3]);
+    refuses("narrow: 3 positions from 1 on do not fit axis 1 of [2, 3]", || x.narrow(1, 1, 3).len());
+    refuses("narrow: axis 2 is out of range for rank 2", || x.narrow(2, 0, 1).len());
+    refuses("slice: axis 2 is out of range for rank 2", || x.slice(2, ..).len());
+    refuses("slice_step: the step is 0", || x.slice_step(0, .., 0).len());
+    refuses("select: position 2 is out of range for axis 0 of [2, 3]", || x.select(0, 2).len());
+    refuses("select: position -3 is out of range for axis 0 of [2, 3]", || x.select(0, -3).len());
+    refuses("flip: axis 0 is named twice", || x.flip([0, 0]).len());
+    refuses("unfold: a window of 4 does not fit axis 1 of [2, 3]", || x.unfold(1, 4, 1).len());
+    refuses("unfold: the step is 0", || x.unfold(1, 2, 0).len());
+    refuses("split: [1, 1] does not add up to axis 1 of [2, 3]", || x.split(1, &[1, 1]).len());
+    refuses("chunk: into 0 parts", || x.chunk(0, 0).len());
+    refuses("chunk: axis 2 is out of range for rank 2", || x.chunk(2, 1).len());
+    refuses("concat: of no tensors", || tape.concat([], 0).len());
+    refuses("concat: shapes differ beside axis 0: [2, 3] and [2]", || tape.concat([x, tape.ones([2])], 0).len());
+    refuses("concat: axis 0 is out of range for rank 0", || tape.concat([tape.scalar(1.0)], 0).len());
+    refuses("stack: of no tensors", || tape.stack([], 0).len());
+    refuses("stack: shapes differ: [2, 3] and [3]", || tape.stack([x, tape.ones([3])], 0).len());
+    refuses("stack: axis 3 is out of range for rank 3", || tape.stack([x], 3).len());
+    refuses("index_select: index 3 at position 1 is out of range for axis 1 of [2, 3]", || {
+        x.index_select(1, &[0, 3]).len()
+    });
+    let message = "gather: an index of shape [3, 1] does not fit [2, 3] along axis 1";
+    refuses(message, || x.gather(1, [3, 1], &[0, 0, 0]).len());
+    refuses("gather: shape [2, 2] holds 4 indices, got 1", || x.gather(1, [2, 2], &[0]).len());
+    refuses("gather: index 5 at position 0 is out of range for axis 1 of [2, 3]", || x.gather(1, [1, 1], &[5]).len());
+    let message = "scatter_add: a source of shape [3, 1] does not fit [2, 3] along axis 1";
+    refuses(message, || x.scatter_add(1, &[0, 0, 0], tape.ones([3, 1])).len());
+    refuses("scatter_add: a source of [2, 1], but 1 indices", || x.scatter_add(1, &[0], tape.ones([2, 1])).len());
+    let message = "index_add: the source has shape [2], the slices [2, 1]";
+    refuses(message, || x.index_add(1, &[0], tape.ones([2])).len());
+    refuses("pad: 3 amounts for a tensor of shape [2, 3]", || x.pad(&[(0, 0); 3], Padding::Reflect).len());
+    refuses("pad: [(-2, -2)] cuts off more than [2, 3]", || x.pad(&[(-2, -2)], Padding::Replicate).len());
+    refuses("pad: [(3, 0)] is more than [2, 3] has to repeat", || x.pad(&[(3, 0)], Padding::Reflect).len());
+    let message = "pad: [(1, 0)] is more than [2, 0] has to repeat";
+    refuses(message, || tape.ones([2, 0]).pad(&[(1, 0)], Padding::Replicate).len());
+    refuses("roll: axis 2 is out of range for rank 2", || x.roll(1, 2).len());
+    refuses("repeat: [2] has fewer counts than [2, 3] axes", || x.repeat(&[2]).len());
+    refuses("repeat_interleave: axis 2 is out of range for rank 2", || x.repeat_interleave(1, 2).len());
+    refuses("tril: needs matrices, got [3]", || tape.ones([3]).tril(0).len());
+    refuses("diagonal: axis 0 is named twice", || x.diagonal(0, 0, -2).len());
+    refuses("diag_embed: a scalar has no axis", || tape.scalar(1.0).diag_embed(0, 0, 1).len());
+    refuses("squeeze: axis 0 of [2, 3] is not of length 1", || x.squeeze_axis(0).len());
+    refuses("unsqueeze: axis 4 is out of range for rank 3", || x.unsqueeze(4).len());
+    refuses("flatten: axis 1 is after axis 0 of [2, 3]", || x.flatten(1, 0).len());
+}
+
+#[test]
+fn linear_algebra() {
+    let tape = Tape::new();
+    let x = tape.ones([2, 3]);
+    let eye = tape.eye(2);
+    refuses("cholesky: needs square matrices, got [2, 3]", || x.cholesky().len());
+    refuses("cholesky: matrix 0 is not positive definite", || (-eye).cholesky().len());
+    refuses("inverse: needs square matrices, got [3]", || tape.ones([3]).inverse().len());
+    refuses("inverse: matrix 0 is singular", || tape.ones([2, 2]).inverse().len());
+    refuses("solve: a right-hand side of [3] does not fit [2, 2]", || eye.solve(tape.ones([3])).len());
+    refuses("solve: matrix 0 is singular", || tape.ones([2, 2]).solve(tape.ones([2])).len());
+    refuses("solve_triangular: batches do not broadcast: [2, 2, 2] and [3, 2, 1]", || {
+        tape.ones([2, 2, 2]).solve_triangular(tape.ones([3, 2, 1]), Triangular::Lower).len()
+    });
+    refuses("det: needs square matrices, got [2, 3]", || x.det().len());
+    refuses("slogdet: needs square matrices, got []", || tape.scalar(1.0).slogdet().0.len());
+    refuses("trace: needs matrices, got [3]", || tape.ones([3]).trace().len());
+    refuses("dot: needs two vectors of one length, got [2, 3] and [3]", || x.dot(tape.ones([3])).len());
+    refuses("outer: needs two vectors, got [2, 3] and [3]", || x.outer(tape.ones([3])).len());
+    refuses("einsum: `ij,j`: it names 2 operands, and 1 are given", || tape.einsum("ij,j", [x]).len());
+}
+
+#[test]
+fn layers() {
+    let tape = Tape::new();
+    let image = tape.ones([1, 2, 3, 3]);
+    let weight = tape.ones([4, 3, 2, 2]);
+    let message = "conv2d: the weight [4, 3, 2, 2] does not fit an input of [1, 2, 3, 3] in 1 groups";
+    refuses(message, || image.conv2d(weight, None, Conv::default()).len());
+    let message = "conv2d: a window over 4 positions does not fit [3, 3] (padding included)";
+    refuses(message, || image.conv2d(tape.ones([4, 2, 4, 4]), None, Conv::default()).len());
+    let message = "conv2d: a bias of shape [3] for 4 channels";
+    refuses(message, || image.conv2d(tape.ones([4, 2, 2, 2]), Some(tape.ones([3])), Conv::default()).len());
+    let message = "conv_transpose2d: the weight [3, 4, 2, 2] does not fit an input of [1, 2, 3, 3] in 1 groups";
+    refuses(message, || image.conv_transpose2d(tape.ones([3, 4, 2, 2]), None, Conv::default()).len());
+    refuses("conv1d: a stride, dilation or size is 0", || {
+        tape.ones([1, 1, 3]).conv1d(tape.ones([1, 1, 1]), None, Conv { stride: [0], ..Conv::default() }).len()
+    });
+    refuses("max_pool2d: a window over 4 positions does not fit [3, 3] (padding included)", || {
+        image.max_pool2d(Pool::new([4, 4])).len()
+    });
+    refuses("avg_pool1d: needs 1 axes, got []", || tape.scalar(1.0).avg_pool1d(Pool::new([1])).len());
+    let x = tape.ones([2, 3]);
+    refuses("layer_norm: over 3 axes of [2, 3]", || x.layer_norm(3, None, None, 1e-5).len());
+    let message = "layer_norm: a parameter of shape [2] for 1 axes of [2, 3]";
+    refuses(message, || x.layer_norm(1, Some(tape.ones([2])), None, 1e-5).len());
+    refuses("rms_norm: over 3 axes of [2, 3]", || x.rms_norm(3, None, 1e-5).len());
+    refuses("group_norm: 2 groups of [2, 3]", || x.group_norm(2, None, None, 1e-5).len());
+    refuses("batch_norm: needs [batch, channels, ..], got [3]", || tape.ones([3]).batch_norm(None, None, 1e-5).0.len());
+    let message = "batch_norm: a parameter of shape [2] for 3 channels";
+    refuses(message, || x.batch_norm(Some(tape.ones([2])), None, 1e-5).0.len());
+    refuses("embedding: needs a table [entries, features], got [3]", || {
+        tape.ones([3]).embedding([1], &[0], None).len()
+    });
+    refuses("embedding: shape [2] holds 2 indices, got 1", || x.embedding([2], &[0], None).len());
+    refuses("embedding: index 2 at position 0 is out of range for axis 0 of [2, 3]", || {
+        x.embedding([1], &[2], None).len()
+    });
+    refuses("dropout: a probability of 2", || x.dropout(2.0, &mut StdRng::seed_from_u64(1)).len());
+    refuses("attention: needs [.., length, features], got [2, 3] and [3]", || {
+        x.attention(tape.ones([3]), x, Attention::default()).len()
+    });
+    refuses("attention: queries [2, 3], keys [2, 2] and values [2, 2] do not fit", || {
+        x.attention(tape.ones([2, 2]), tape.ones([2, 2]), Attention::default()).len()
+    });
+    refuses("linear: inner dimensions differ: [2, 3] x [2, 3]", || x.linear(x, None).len());
+    let cell = RecurrentCell { input: tape.ones([3, 4]), hidden: tape.ones([2, 4]), bias: None };
+    refuses("gru_cell: weights of shapes [3, 4] and [2, 4] are not those of 3 gates", || {
+        x.gru_cell(tape.ones([2, 2]), cell).len()
+    });
+}
+
+#[test]
+fn losses_with_options() {
+    let tape = Tape::new();
+    let (x, y) = (tape.ones([2, 3]), tape.ones([3]));
+    let plain = CrossEntropy::default();
+    let none = Reduction::None;
+    refuses("l1_loss: input and target differ in shape: [2, 3] and [3]", || x.l1_loss(y, none).len());
+    refuses("huber_loss: delta is 0", || x.huber_loss(x, 0.0, none).len());
+    refuses("smooth_l1_loss: beta is -1", || x.smooth_l1_loss(x, -1.0, none).len());
+    refuses("kl_div: input and target differ in shape: [2, 3] and [3]", || x.kl_div(y, false, none).len());
+    let message = "binary_cross_entropy: input and target differ in shape: [2, 3] and [3]";
+    refuses(message, || x.binary_cross_entropy(y, none).len());
+    let message = "hinge_embedding_loss: input and target differ in shape: [2, 3] and [3]";
+    refuses(message, || x.hinge_embedding_loss(y, 1.0, none).len());
+    let message = "cosine_similarity: shapes do not broadcast: [2, 3] and [2]";
+    refuses(message, || x.cosine_similarity(tape.ones([2]), 0, 1e-8).len());
+    refuses("cosine_similarity: axis 2 is out of range for rank 2", || x.cosine_similarity(x, 2, 1e-8).len());
+    let message = "cosine_embedding_loss: input and target differ in shape: [2] and [3]";
+    refuses(message, || x.cosine_embedding_loss(x, y, 0.0, none).len());
+    refuses("cross_entropy: 2 rows of logits, but 1 labels", || x.cross_entropy_with(&[0], plain).len());
+    let message = "cross_entropy: label 3 at position 1 is out of range for 3 classes";
+    refuses(message, || x.cross_entropy_with(&[0, 3], plain).len());
+    refuses("nll_loss: label 3 at position 1 is out of range for 3 classes", || x.nll_loss(&[0, 3], plain).len());
+    refuses("nll_loss: needs an axis of classes, got a scalar", || tape.scalar(1.0).nll_loss(&[0], plain).len());
+    let options = CrossEntropy { axis: 2, ..plain };
+    refuses("cross_entropy: axis 2 is out of range for rank 2", || x.cross_entropy_with(&[0, 1], options).len());
+    let options = CrossEntropy { weight: Some(tape.ones([2])), ..plain };
+    refuses("cross_entropy: weights of shape [2] for 3 classes", || x.cross_entropy_with(&[0, 1], options).len());
+    refuses("cross_entropy_soft: weights of shape [2] for 3 classes", || x.cross_entropy_soft(x, options).len());
+    let message = "cross_entropy_soft: input and target differ in shape: [2, 3] and [3]";
+    refuses(message, || x.cross_entropy_soft(y, plain).len());
 }
 
 #[test]

@@ -45,6 +45,10 @@ pub(super) unsafe fn strided<T: Scalar, const N: usize>(
     out: Out<'_, T>,
     run: &Run<'_, T, N>,
 ) {
+    // SAFETY: the caller's contract.
+    if unsafe { rows(&inputs, &out, run) } {
+        return;
+    }
     let strides = inputs.map(|x| broadcast_strides(x.layout.dims, x.layout.strides, out.dims));
     let nest = Nest::new(out.dims, from_fn::<_, N, _>(|k| &*strides[k]));
     let (len, steps) = nest.inner();
@@ -89,6 +93,87 @@ pub(super) unsafe fn strided<T: Scalar, const N: usize>(
             }
         }
     });
+}
+
+/// How an operand is read where the output is cut into rows.
+#[derive(Clone, Copy, PartialEq)]
+enum Course {
+    /// In step with the output.
+    Along,
+    /// From its start again in every row: it has the shape of the last axes.
+    Again,
+    /// It is one number.
+    Constant,
+}
+
+/// The length of the rows, and how each operand is read; `None` if some
+/// operand is read otherwise.
+fn courses<T, const N: usize>(inputs: &[Value<'_, T>; N], out: &Out<'_, T>) -> Option<(usize, [Course; N])> {
+    let (mut row, mut courses) = (out.len, [Course::Along; N]);
+    for (x, course) in inputs.iter().map(|x| x.layout).zip(&mut courses) {
+        if x.contiguous && x.len == out.len {
+            continue;
+        }
+        if x.dims.iter().zip(x.strides).all(|(&dim, &stride)| dim == 1 || stride == 0) {
+            *course = Course::Constant;
+            continue;
+        }
+        let lead = x.dims.iter().take_while(|&&dim| dim == 1).count();
+        let repeats = out.dims.ends_with(&x.dims[lead..]) && (row == out.len || row == x.len);
+        if !(x.contiguous && repeats) {
+            return None;
+        }
+        (row, *course) = (x.len, Course::Again);
+    }
+    Some((row, courses))
+}
+
+/// [`strided`] where every operand has the output's shape, or that of its last
+/// axes, or is one number: no nest is needed. Says whether that is so.
+unsafe fn rows<T: Scalar, const N: usize>(inputs: &[Value<'_, T>; N], out: &Out<'_, T>, run: &Run<'_, T, N>) -> bool {
+    if out.len == 0 {
+        return true;
+    }
+    let Some((mut row, mut courses)) = courses(inputs, out) else { return false };
+    // What is repeated often is repeated in a buffer, so that runs are long.
+    const SHORT: usize = 16;
+    let period = if row < SHORT { row } else { 1 };
+    let mut block = (BLOCK / period * period).min(out.len);
+    let mut buffers = [[MaybeUninit::<T>::uninit(); BLOCK]; N];
+    for k in 0..N {
+        let period = match courses[k] {
+            Course::Constant => 1,
+            Course::Again if row < SHORT => period,
+            _ => continue,
+        };
+        for repeat in buffers[k][..block].chunks_mut(period) {
+            for (i, to) in repeat.iter_mut().enumerate() {
+                // SAFETY: the operand has `period` elements in a run.
+                to.write(unsafe { *inputs[k].data.add(i) });
+            }
+        }
+    }
+    if row < SHORT {
+        courses = courses.map(|c| if c == Course::Again { Course::Constant } else { c });
+        row = out.len;
+    } else if !courses.contains(&Course::Constant) {
+        block = row;
+    }
+    for start in (0..out.len).step_by(row) {
+        for at in (0..row).step_by(block) {
+            // SAFETY: within the output, the operands, or `block` elements
+            // which were written to a buffer.
+            unsafe {
+                let from = from_fn(|k| match courses[k] {
+                    Course::Along => inputs[k].data.add(start + at),
+                    Course::Again => inputs[k].data.add(at),
+                    Course::Constant => buffers[k].as_ptr().cast(),
+                });
+                run(from, out.data.add(start + at), block.min(row - at));
+            }
+        }
+    }
+    true
 }
 
 /// [`map`] over plain runs of `n` elements.
@@ -196,4 +281,61 @@ pub(crate) unsafe fn copy<T: Scalar>(isa: Isa, x: Value<'_, T>, out: Out<'_, T>)
     }
     // SAFETY: the caller's contract.
     unsafe { map(isa, [x], out, |[x]| x) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::shape::{Layout, contiguous_strides, element_count};
+
+    /// Every way of broadcasting gives what the nest of loops gives.
+    #[test]
+    fn rows_are_the_nest() {
+        let shapes: [(&[usize], &[usize]); 10] = [
+            (&[4, 16], &[16]),
+            (&[4, 16], &[1, 16]),
+            (&[5, 3], &[3]),
+            (&[300, 7], &[7]),
+            (&[2, 3, 40], &[3, 40]),
+            (&[700], &[]),
+            (&[3, 300], &[1, 1]),
+            (&[3, 4], &[3, 1]),
+            (&[2, 0, 3], &[3]),
+            (&[1], &[1, 1]),
+        ];
+        for (long, short) in shapes {
+            let dims = if long.len() >= short.len() { long } else { short };
+            let data = |dims: &[usize]| (0..element_count(dims)).map(|i| i as f32 + 0.5).collect::<Vec<_>>();
+            let (a, b, len) = (data(long), data(short), element_count(dims));
+            let strides = [long, short].map(contiguous_strides);
+            let layout =
+                |dims, k: usize| Layout { dims, strides: &strides[k], len: element_count(dims), contiguous: true };
+            let layouts = [layout(long, 0), layout(short, 1)];
+            for swap in [false, true] {
+                let mut inputs =
+                    [Value { data: a.as_ptr(), layout: &layouts[0] }, Value { data: b.as_ptr(), layout: &layouts[1] }];
+                if swap {
+                    inputs.swap(0, 1);
+                }
+                let f = |[a, b]: [f32; 2]| a - 3.0 * b;
+                let mut got = vec![1.0; len];
+                let out = Out { data: got.as_mut_ptr(), dims, len, add: true };
+                // SAFETY: operands and output are as large as their shapes.
+                unsafe { map(Isa::detect(), inputs, out, f) };
+                let over = inputs.map(|x| broadcast_strides(x.layout.dims, x.layout.strides, dims));
+                let mut at = 0;
+                let nest = Nest::new(dims, [&over[0], &over[1]]);
+                let (n, steps) = nest.inner();
+                nest.for_each(|offsets| {
+                    for i in 0..n as isize {
+                        // SAFETY: the nest visits positions of the layouts.
+                        let x = from_fn(|k| unsafe { *inputs[k].data.offset(offsets[k] + i * steps[k]) });
+                        assert_eq!(got[at], 1.0 + f(x), "{long:?} {short:?} {at}");
+                        at += 1;
+                    }
+                });
+                assert_eq!(at, len);
+            }
+        }
+    }
 }

@@ -53,32 +53,32 @@ impl<'t, T: Scalar> Tensor<'t, T> {
                 whole >= 0 && n + before.min(0) + after.min(0) >= 0,
                 "pad: {amounts:?} cuts off more than {from:?}"
             );
-            let (cut, len) = ((-before).max(0), n + before.min(0) + after.min(0));
-            x = x.narrow((first + k) as isize, cut as usize, len as usize);
-            let (before, after) = (before.max(0), after.max(0));
-            if before == 0 && after == 0 || matches!(padding, Padding::Constant(_)) {
+            let axis = (first + k) as isize;
+            let nothing_added = before <= 0 && after <= 0 || matches!(padding, Padding::Constant(_));
+            // A mirror and the ends which are repeated are those of the whole;
+            // what is over again is what has been cut.
+            if (before < 0 || after < 0) && (nothing_added || padding == Padding::Circular) {
+                let (start, len) = ((-before).max(0), n + before.min(0) + after.min(0));
+                x = x.narrow(axis, start as usize, len as usize);
+            }
+            if nothing_added {
                 continue;
             }
+            let len = x.shape()[first + k] as isize;
             let most = match padding {
                 Padding::Reflect => len - 1,
                 Padding::Circular => len,
-                _ => {
-                    if len > 0 {
-                        isize::MAX
-                    } else {
-                        0
-                    }
-                }
+                _ if len > 0 => isize::MAX,
+                _ => 0,
             };
-            let enough = before <= most && after <= most;
-            assert!(enough, "pad: {amounts:?} is more than {from:?} has to repeat");
+            assert!(before <= most && after <= most, "pad: {amounts:?} is more than {from:?} has to repeat");
             let at = |i: isize| match padding {
                 Padding::Reflect => (len - 1) - ((i - before).rem_euclid(2 * (len - 1).max(1)) - (len - 1)).abs(),
-                Padding::Circular => (i - before).rem_euclid(len),
+                Padding::Circular => (i - before.max(0)).rem_euclid(len),
                 _ => (i - before).clamp(0, len - 1),
             };
-            let index = self.tape().arena().fill((len + before + after) as usize, |i| at(i as isize) as usize);
-            x = x.index_select((first + k) as isize, index);
+            let index = self.tape().arena().fill(whole as usize, |i| at(i as isize) as usize);
+            x = x.index_select(axis, index);
         }
         match padding {
             Padding::Constant(value) => x.surround(first, amounts, value),
@@ -102,7 +102,7 @@ impl<'t, T: Scalar> Tensor<'t, T> {
         if value == T::ZERO {
             return placed;
         }
-        let inside = self.tape().no_grad(|| self.tape().ones(self.shape()).part_of(&whole, &starts, &steps));
+        let inside = self.tape().ones(self.shape()).part_of(&whole, &starts, &steps);
         placed.where_mask(inside, value)
     }
 

@@ -6,6 +6,7 @@ use crate::kernels::map::map;
 use crate::kernels::{Machine, Out};
 use crate::params::Parameter;
 use crate::scalar::Scalar;
+use crate::shape::broadcast;
 use crate::tensor::{Operand, Tensor};
 
 /// `f(a, b)`.
@@ -36,8 +37,10 @@ pub(crate) enum Function {
     Minimum,
     /// -(a b)
     NegMul,
-    /// e^(a - b), where b = -inf counts as 0: the derivative of log-sum-exp
+    /// e^(a - b): the derivative of log-sum-exp
     ExpSub,
+    /// The same, and 0 where b = -inf: the share of e^a in a sum e^b of nothing
+    Share,
     /// Cross-entropy of the logit a with the target b: max(a, 0) - a b + ln(1 + e^-|a|)
     BceWithLogits,
     /// Cross-entropy of the probability a with the target b, logarithms at least -100
@@ -123,7 +126,8 @@ macro_rules! function {
             Maximum => $with!(|[a, b]| larger(a, b)),
             Minimum => $with!(|[a, b]| smaller(a, b)),
             NegMul => $with!(|[a, b]| -(a * b)),
-            ExpSub => $with!(|[a, b]| if b == T::NEG_INFINITY { a.exp() } else { (a - b).exp() }),
+            ExpSub => $with!(|[a, b]| (a - b).exp()),
+            Share => $with!(|[a, b]| if b == T::NEG_INFINITY { T::ZERO } else { (a - b).exp() }),
             BceWithLogits => $with!(|[x, t]| {
                 let hinge = if x < T::ZERO { T::ZERO } else { x };
                 hinge - x * t + (-x.abs()).exp().ln_1p()
@@ -160,6 +164,7 @@ impl Binary {
             Minimum => "minimum",
             NegMul => "neg_mul",
             ExpSub => "exp_sub",
+            Share => "share",
             BceWithLogits => "binary_cross_entropy_with_logits",
             Bce => "binary_cross_entropy",
             Pow => "pow",
@@ -241,7 +246,7 @@ impl Binary {
                 e.give(a, op(NegMul, g, b));
                 e.give(b, op(NegMul, g, a));
             }
-            ExpSub => {
+            ExpSub | Share => {
                 e.give(a, mul(g, y));
                 e.give(b, op(NegMul, g, y));
             }
@@ -254,22 +259,21 @@ impl Binary {
                 e.give(b, op(NegMul, g, a));
             }
             Bce => {
-                // (a - b) / max(a (1 - a), 1e-12), as PyTorch has it; to the
-                // target the difference of the logarithms.
-                let rest = e.op(unary::with(UnaryFunction::ScalarSub, a, 1.0));
+                // (a - b) / max(a (1 - a), 1e-12), as PyTorch has it (with the
+                // bound rounded to f32); to the target the difference of the
+                // logarithms, which have no bound there.
                 if e.wants(a) {
+                    let rest = e.op(unary::with(UnaryFunction::ScalarSub, a, 1.0));
                     let product = e.mul(a, rest);
-                    let product = e.op(unary::with(UnaryFunction::AtLeast, product, 1e-12));
+                    let product = e.op(unary::with(UnaryFunction::AtLeast, product, 1e-12f32.into()));
                     let difference = e.op(op(Sub, a, b));
                     let slope = e.op(div(difference, product));
                     e.give(a, mul(g, slope));
                 }
                 if e.wants(b) {
-                    let ln = |e: &mut E, x| {
-                        let ln = e.op(unary::ln(x));
-                        e.op(unary::with(UnaryFunction::AtLeast, ln, -100.0))
-                    };
-                    let (no, yes) = (ln(e, rest), ln(e, a));
+                    let minus = e.op(unary::neg(a));
+                    let no = e.op(unary::with(UnaryFunction::Ln1p, minus, 0.0));
+                    let yes = e.op(unary::ln(a));
                     let slope = e.op(op(Sub, no, yes));
                     e.give(b, mul(g, slope));
                 }
@@ -294,7 +298,10 @@ impl Binary {
                     let less = e.op(unary::add_scalar(b, -1.0));
                     let power = e.op(op(Pow, a, less));
                     let ln = e.op(op(PowLn, a, less));
+                    // Where b = 0 there is no term with the logarithm, which
+                    // may be NaN.
                     let product = e.op(op(Mul, b, ln));
+                    let product = e.op(op(Keep, product, b));
                     let slope = e.op(add(product, power));
                     e.give(a, mul(g, slope));
                 }
@@ -449,6 +456,8 @@ impl<'t, T: Scalar> Tensor<'t, T> {
     #[track_caller]
     pub fn where_mask(self, mask: Self, other: impl Operand<'t, T>) -> Self {
         let other = other.tensor(self.tape());
+        let chosen = broadcast("where_mask", self.shape(), mask.shape());
+        broadcast("where_mask", &chosen, other.shape());
         self.binary(Keep, mask) + other.binary(Drop, mask)
     }
 
@@ -464,6 +473,7 @@ impl<'t, T: Scalar> Tensor<'t, T> {
     /// If the shapes do not broadcast.
     #[track_caller]
     pub fn masked_fill(self, mask: Self, value: T) -> Self {
+        broadcast("masked_fill", self.shape(), mask.shape());
         self.tape().scalar(value).where_mask(mask, self)
     }
 

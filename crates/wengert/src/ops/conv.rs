@@ -60,12 +60,16 @@ pub struct Pool<const N: usize> {
     pub dilation: [usize; N],
     /// Whether padding counts as elements of a mean.
     pub count_padding: bool,
+    /// Whether a last window may reach past the end, if it starts before it.
+    /// What lies there never counts as elements of a mean.
+    #[doc(alias = "ceil_mode")]
+    pub partial: bool,
 }
 
 impl<const N: usize> Pool<N> {
     /// Windows side by side.
     pub fn new(size: [usize; N]) -> Self {
-        Pool { size, stride: size, padding: [0; N], dilation: [1; N], count_padding: true }
+        Pool { size, stride: size, padding: [0; N], dilation: [1; N], count_padding: true, partial: false }
     }
 }
 
@@ -176,6 +180,31 @@ impl<'t, T: Scalar> Tensor<'t, T> {
         self.record(Op::Convolve(op_of)).with_bias(op, bias, N)
     }
 
+    /// How far a partial last window reaches past the padding, as amounts for
+    /// [`Tensor::pad`].
+    fn overhang<const N: usize>(self, pool: &Pool<N>) -> [(isize, isize); N] {
+        let mut amounts = [(0, 0); N];
+        for (i, amount) in amounts.iter_mut().enumerate().filter(|_| pool.partial) {
+            let whole = self.shape()[self.rank() - N + i] + 2 * pool.padding[i];
+            let stride = pool.stride[i].max(1);
+            let span = pool.dilation[i] * pool.size[i].saturating_sub(1) + 1;
+            let mut steps = whole.saturating_sub(span).div_ceil(stride);
+            // A window within the padding at the end is none.
+            if steps * stride >= whole - pool.padding[i] {
+                steps = steps.saturating_sub(1);
+            }
+            *amount = (0, (steps * stride + span).saturating_sub(whole) as isize);
+        }
+        amounts
+    }
+
+    /// Padded for a pool: by its padding with `padding`, beyond that by zeros.
+    #[track_caller]
+    fn padded_for<const N: usize>(self, pool: &Pool<N>, padding: T) -> Self {
+        let beyond = self.overhang(pool);
+        self.padded(pool.padding, padding).pad(&beyond, Padding::Constant(T::ZERO))
+    }
+
     /// The windows over the last `N` axes, their elements along a new last axis.
     #[track_caller]
     fn windows_of<const N: usize>(self, op: &str, pool: &Pool<N>) -> Self {
@@ -199,6 +228,10 @@ impl<'t, T: Scalar> Tensor<'t, T> {
     #[track_caller]
     fn max_pool<const N: usize>(self, op: &str, pool: Pool<N>) -> Self {
         assert!(self.rank() >= N, "{op}: needs {N} axes, got {:?}", self.shape());
+        if pool.partial {
+            let whole = Pool { partial: false, ..pool };
+            return self.pad(&self.overhang(&pool), Padding::Constant(T::NEG_INFINITY)).max_pool(op, whole);
+        }
         let dims = self.shape();
         let image = &dims[dims.len() - N..];
         let padded: [usize; N] = std::array::from_fn(|i| image[i] + 2 * pool.padding[i]);
@@ -211,15 +244,13 @@ impl<'t, T: Scalar> Tensor<'t, T> {
     #[track_caller]
     fn avg_pool<const N: usize>(self, op: &str, pool: Pool<N>) -> Self {
         assert!(self.rank() >= N, "{op}: needs {N} axes, got {:?}", self.shape());
-        let windows = self.padded(pool.padding, T::ZERO).windows_of(op, &pool);
-        if pool.count_padding || pool.padding == [0; N] {
+        let windows = self.padded_for(&pool, T::ZERO).windows_of(op, &pool);
+        if !pool.partial && (pool.count_padding || pool.padding == [0; N]) {
             return windows.mean_axes(-1);
         }
-        let tape = self.tape();
-        let spatial = &self.shape()[self.rank() - N..];
-        let counts =
-            tape.no_grad(|| tape.ones(spatial).padded(pool.padding, T::ZERO).windows_of(op, &pool).sum_axes(-1));
-        windows.sum_axes(-1) / counts
+        let ones = self.tape().ones(&self.shape()[self.rank() - N..]);
+        let padding = if pool.count_padding { T::ONE } else { T::ZERO };
+        windows.sum_axes(-1) / ones.padded_for(&pool, padding).windows_of(op, &pool).sum_axes(-1)
     }
 }
 

@@ -154,19 +154,15 @@ fn evaluate<'t, T: Scalar>(equation: &str, operands: &[Tensor<'t, T>]) -> Result
             return Err(format!("no operand has the letter {} of the result", name(label)));
         }
     }
-    let mut rest = terms.into_iter().map(Term::diagonal);
-    let mut product = match rest.next() {
-        Some(Ok(term)) => term,
-        Some(Err(why)) => return Err(why),
-        None => return Err("it has no operand".to_owned()),
-    };
-    let mut later: SmallVec<[Term<'t, T>; 4]> = SmallVec::new();
-    for term in rest {
-        later.push(term?);
+    let mut rest: SmallVec<[Term<'t, T>; 4]> = SmallVec::new();
+    for term in terms {
+        rest.push(term.diagonal()?);
     }
-    for i in 0..later.len() {
-        let needed = |label: u8| output.contains(&label) || later[i + 1..].iter().any(|t| t.labels.contains(&label));
-        product = product.times(&later[i], needed);
+    // An equation names one operand at least.
+    let mut product = rest.remove(0);
+    for i in 0..rest.len() {
+        let needed = |label: u8| output.contains(&label) || rest[i + 1..].iter().any(|t| t.labels.contains(&label));
+        product = product.times(&rest[i], needed);
     }
     let product = product.summed(|label| output.contains(&label));
     // Every axis of the result, `...` which no operand fills included.

@@ -46,11 +46,8 @@ impl<'t, T: Scalar> RecurrentCell<'t, T> {
         let (a, b) = (self.input.shape(), self.hidden.shape());
         let fits = a.len() == 2 && b.len() == 2 && a[1] == b[1] && b[1] == gates * b[0];
         assert!(fits, "{op}: weights of shapes {a:?} and {b:?} are not those of {gates} gates");
-        let (from_x, from_h) = (x.matmul(self.input), h.matmul(self.hidden));
-        match self.bias {
-            Some([p, q]) => [from_x + p, from_h + q],
-            None => [from_x, from_h],
-        }
+        let [from_input, from_hidden] = self.bias.map_or([None; 2], |biases| biases.map(Some));
+        [x.linear(self.input, from_input), h.linear(self.hidden, from_hidden)]
     }
 }
 
@@ -58,21 +55,27 @@ impl<'t, T: Scalar> RecurrentCell<'t, T> {
 impl<'t, T: Scalar> Tensor<'t, T> {
     #[track_caller]
     fn affine(self, weight: Option<Self>, bias: Option<Self>) -> Self {
-        let scaled = weight.map_or_else(|| self, |w| self * w);
-        bias.map_or_else(|| scaled, |b| scaled + b)
+        let mut y = self;
+        if let Some(weight) = weight {
+            y = y * weight;
+        }
+        if let Some(bias) = bias {
+            y = y + bias;
+        }
+        y
     }
 
-    /// `x W + b`: `[.., in]` with a weight `[in, out]` and a bias `[out]`.
-    ///
-    /// # Panics
-    /// If the shapes do not fit.
+    /// [`Tensor::affine`] with parameters `[channels]`.
     #[track_caller]
-    pub fn linear(self, weight: Self, bias: Option<Self>) -> Self {
-        let product = self.matmul(weight);
-        match bias {
-            Some(b) => product + b,
-            None => product,
+    fn affine_per_channel(self, op: &str, weight: Option<Self>, bias: Option<Self>) -> Self {
+        let mut y = self;
+        if let Some(weight) = weight {
+            y = y * weight.per_channel(op, self);
         }
+        if let Some(bias) = bias {
+            y = y + bias.per_channel(op, self);
+        }
+        y
     }
 
     /// Mean 0 and variance 1 over the last `axes` axes together, then a weight
@@ -137,9 +140,7 @@ impl<'t, T: Scalar> Tensor<'t, T> {
         assert!(fits, "group_norm: {groups} groups of {dims:?}");
         let each = dims[1] / groups * dims[2..].iter().product::<usize>();
         let y = self.reshape([dims[0], groups, each]).normalized(1, true, eps, None, None).reshape(dims);
-        let weight = weight.map(|w| w.per_channel("group_norm", self));
-        let bias = bias.map(|b| b.per_channel("group_norm", self));
-        y.affine(weight, bias)
+        y.affine_per_channel("group_norm", weight, bias)
     }
 
     /// Normalisation of every channel of `[batch, channels, ..]` over all
@@ -157,12 +158,10 @@ impl<'t, T: Scalar> Tensor<'t, T> {
         let mean = self.mean_keepdim(&axes[..]);
         let centered = self - mean;
         let variance = centered.square().mean_keepdim(&axes[..]);
-        let y = centered * (variance + eps).rsqrt();
-        let weight = weight.map(|w| w.per_channel("batch_norm", self));
-        let bias = bias.map(|b| b.per_channel("batch_norm", self));
+        let y = (centered * (variance + eps).rsqrt()).affine_per_channel("batch_norm", weight, bias);
         let n = T::from_f64((self.len() / dims[1].max(1)) as f64);
         let sample = variance.detach() * (n / (n - T::ONE));
-        (y.affine(weight, bias), mean.detach().reshape([dims[1]]), sample.reshape([dims[1]]))
+        (y, mean.detach().reshape([dims[1]]), sample.reshape([dims[1]]))
     }
 
     /// [`Tensor::batch_norm`] with statistics that are given, `[channels]`
@@ -173,9 +172,8 @@ impl<'t, T: Scalar> Tensor<'t, T> {
     #[track_caller]
     pub fn batch_norm_with(self, mean: Self, variance: Self, weight: Option<Self>, bias: Option<Self>, eps: T) -> Self {
         assert!(self.rank() >= 2, "batch_norm: needs [batch, channels, ..], got {:?}", self.shape());
-        let of = |p: Self| p.per_channel("batch_norm", self);
-        let y = (self - of(mean)) * (of(variance) + eps).rsqrt();
-        y.affine(weight.map(of), bias.map(of))
+        let (mean, variance) = (mean.per_channel("batch_norm", self), variance.per_channel("batch_norm", self));
+        ((self - mean) * (variance + eps).rsqrt()).affine_per_channel("batch_norm", weight, bias)
     }
 
     /// Rows of a table `[entries, features]` by index: `shape` and then
@@ -199,6 +197,9 @@ impl<'t, T: Scalar> Tensor<'t, T> {
         assert!(dims.len() == 2, "embedding: needs a table [entries, features], got {dims:?}");
         let count = crate::shape::element_count(shape);
         assert!(count == indices.len(), "embedding: shape {shape:?} holds {count} indices, got {}", indices.len());
+        if let Some(i) = indices.iter().position(|&i| i >= dims[0]) {
+            panic!("embedding: index {} at position {i} is out of range for axis 0 of {dims:?}", indices[i]);
+        }
         let mut rows = self.index_select(0, indices);
         if let Some(padding) = padding {
             let own = |i: usize| if indices[i] == padding { T::ZERO } else { T::ONE };
@@ -244,8 +245,11 @@ impl<'t, T: Scalar> Tensor<'t, T> {
     #[doc(alias = "scaled_dot_product_attention")]
     #[track_caller]
     pub fn attention(self, keys: Self, values: Self, options: Attention<'t, T>) -> Self {
-        let (q, k) = (self.shape(), keys.shape());
-        assert!(q.len() >= 2 && k.len() >= 2, "attention: needs [.., length, features], got {q:?} and {k:?}");
+        let (q, k, v) = (self.shape(), keys.shape(), values.shape());
+        let ranks = q.len() >= 2 && k.len() >= 2 && v.len() >= 2;
+        assert!(ranks, "attention: needs [.., length, features], got {q:?}, {k:?} and {v:?}");
+        let fits = q[q.len() - 1] == k[k.len() - 1] && k[k.len() - 2] == v[v.len() - 2];
+        assert!(fits, "attention: queries {q:?}, keys {k:?} and values {v:?} do not fit");
         let Attention { bias, allowed, causal, scale } = options;
         let scale = scale.unwrap_or_else(|| T::from_f64(1.0 / (q[q.len() - 1] as f64).sqrt()));
         let mut scores = (self * scale).matmul(keys.t());

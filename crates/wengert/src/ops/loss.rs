@@ -1,9 +1,26 @@
 //! Losses.
 
-use super::{List, binary, index};
+use super::binary;
 use crate::error::{Error, raise};
 use crate::scalar::Scalar;
+use crate::shape::Dims;
 use crate::tensor::{Operand, Tensor};
+
+/// Refuses labels which are not one class for every row, or `ignore`.
+pub(super) fn check_labels(
+    op: &'static str,
+    [rows, classes]: [usize; 2],
+    labels: &[usize],
+    ignore: Option<usize>,
+) -> Result<(), Error> {
+    if rows != labels.len() {
+        return Err(Error::LabelCount { op, rows, labels: labels.len() });
+    }
+    match labels.iter().position(|&label| label >= classes && ignore != Some(label)) {
+        Some(position) => Err(Error::LabelOutOfRange { op, label: labels[position], position, classes }),
+        None => Ok(()),
+    }
+}
 
 impl<'t, T: Scalar> Tensor<'t, T> {
     /// The mean squared error, `mean((x - target)²)`.
@@ -38,7 +55,7 @@ impl<'t, T: Scalar> Tensor<'t, T> {
     /// which come from outside.
     #[track_caller]
     pub fn cross_entropy(self, labels: &[usize]) -> Self {
-        if let Err(error) = self.check_labels(labels) {
+        if let Err(error) = self.check_rows(labels) {
             raise(error);
         }
         self.cross_entropy_checked(labels)
@@ -56,31 +73,23 @@ impl<'t, T: Scalar> Tensor<'t, T> {
     /// ```
     #[track_caller]
     pub fn try_cross_entropy(self, labels: &[usize]) -> Result<Self, Error> {
-        self.check_labels(labels)?;
+        self.check_rows(labels)?;
         Ok(self.cross_entropy_checked(labels))
     }
 
     #[track_caller]
-    fn check_labels(self, labels: &[usize]) -> Result<(), Error> {
-        let op = "cross_entropy";
+    fn check_rows(self, labels: &[usize]) -> Result<(), Error> {
         let Some((&classes, batch)) = self.shape().split_last() else {
-            panic!("{op}: needs an axis of classes, got a scalar");
+            panic!("cross_entropy: needs an axis of classes, got a scalar");
         };
-        let rows: usize = batch.iter().product();
-        if rows != labels.len() {
-            return Err(Error::LabelCount { op, rows, labels: labels.len() });
-        }
-        match labels.iter().position(|&l| l >= classes) {
-            Some(position) => Err(Error::LabelOutOfRange { op, label: labels[position], position, classes }),
-            None => Ok(()),
-        }
+        check_labels("cross_entropy", [batch.iter().product(), classes], labels, None)
     }
 
     #[track_caller]
     fn cross_entropy_checked(self, labels: &[usize]) -> Self {
-        let index = List::new(self.tape().arena().copy(labels));
-        let log_probabilities = self.log_softmax(-1);
-        -self.record(index::pick(log_probabilities.id(), index)).mean()
+        let mut rows = Dims::from_slice(self.shape());
+        rows[self.rank() - 1] = 1;
+        -self.log_softmax(-1).gather(-1, rows, labels).mean()
     }
 
     /// Binary cross-entropy of logits with targets in `[0, 1]`, the mean over

@@ -1,8 +1,10 @@
 //! Losses with a choice of reduction and weights.
 
-use super::{binary, unary};
+use super::binary;
+use super::loss::check_labels;
+use crate::error::{Error, raise};
 use crate::scalar::Scalar;
-use crate::shape::Dims;
+use crate::shape::{self, Dims, Strides};
 use crate::tensor::{Operand, Tensor};
 
 /// What becomes of the losses of single elements.
@@ -23,6 +25,9 @@ pub enum Reduction {
     Mean,
     /// Their sum.
     Sum,
+    /// Their sum, divided by the length of their first axis: PyTorch's
+    /// `batchmean`.
+    BatchMean,
     /// They stay as they are.
     None,
 }
@@ -46,13 +51,16 @@ pub struct CrossEntropy<'t, T: Scalar = f32> {
     pub ignore: Option<usize>,
     /// How much of the target is spread over all classes evenly.
     pub label_smoothing: T,
+    /// The axis of the classes, the last one (-1) by default. PyTorch's
+    /// `[batch, classes, d1, ..]` has them along axis 1.
+    pub axis: isize,
     /// What becomes of the losses of the rows.
     pub reduction: Reduction,
 }
 
 impl<T: Scalar> Default for CrossEntropy<'_, T> {
     fn default() -> Self {
-        CrossEntropy { weight: None, ignore: None, label_smoothing: T::ZERO, reduction: Reduction::Mean }
+        CrossEntropy { weight: None, ignore: None, label_smoothing: T::ZERO, axis: -1, reduction: Reduction::Mean }
     }
 }
 
@@ -63,8 +71,14 @@ impl<'t, T: Scalar> Tensor<'t, T> {
         match reduction {
             Reduction::Mean => self.mean(),
             Reduction::Sum => self.sum(),
+            Reduction::BatchMean => self.sum() / self.batch(),
             Reduction::None => self,
         }
+    }
+
+    /// The length of the first axis.
+    fn batch(self) -> T {
+        T::from_f64(self.shape().first().map_or(1.0, |&n| n as f64))
     }
 
     #[track_caller]
@@ -188,8 +202,8 @@ impl<'t, T: Scalar> Tensor<'t, T> {
 
     /// The Kullback-Leibler divergence of log-probabilities `x` from a
     /// target: `t (ln t - x)`, or `e^t (t - x)` of a target which is
-    /// logarithms too. Targets of 0 count for nothing. PyTorch's `batchmean`
-    /// is the sum divided by the first axis.
+    /// logarithms too. Targets of 0 count for nothing. The divergence itself
+    /// comes from [`Reduction::BatchMean`].
     ///
     /// ```
     /// # let tape = wengert::Tape::new();
@@ -241,12 +255,17 @@ impl<'t, T: Scalar> Tensor<'t, T> {
     #[track_caller]
     pub fn cosine_similarity(self, other: impl Operand<'t, T>, axis: isize, eps: T) -> Self {
         let other = self.operand(other);
-        let Some(dims) = crate::shape::try_broadcast(self.shape(), other.shape()) else {
+        let Some(dims) = shape::try_broadcast(self.shape(), other.shape()) else {
             panic!("cosine_similarity: shapes do not broadcast: {:?} and {:?}", self.shape(), other.shape());
         };
-        let unit = |x: Self| x / x.norm_keepdim(2.0, axis).clamp_min(eps);
-        let (x, y) = (unit(self.broadcast_to(&dims)), unit(other.broadcast_to(&dims)));
-        (x * y).sum_axes(axis)
+        let axis = shape::axis("cosine_similarity", axis, dims.len()) as isize;
+        (self.broadcast_to(&dims).unit(axis, eps) * other.broadcast_to(&dims).unit(axis, eps)).sum_axes(axis)
+    }
+
+    /// Vectors of length 1, or less where the length is below `eps`.
+    #[track_caller]
+    fn unit(self, axis: isize, eps: T) -> Self {
+        self / self.norm_keepdim(2.0, axis).clamp_min(eps)
     }
 
     /// `1 - cos` of pairs along the last axis whose target is 1, `max(0, cos -
@@ -264,48 +283,75 @@ impl<'t, T: Scalar> Tensor<'t, T> {
     }
 
     /// [`Tensor::cross_entropy`] with class weights, a label to ignore, label
-    /// smoothing and a choice of reduction. The classes are the last axis. The
-    /// mean is that over weights; NaN if every row is ignored.
+    /// smoothing, a choice of the classes' axis and of the reduction. There is
+    /// a label for each position of the other axes, row-major. The mean is
+    /// that over weights; NaN if every label is ignored.
+    ///
+    /// ```
+    /// # use wengert::CrossEntropy;
+    /// # let tape = wengert::Tape::new();
+    /// // Every pixel of an image of 2 x 3 is one of 4 classes.
+    /// let logits = tape.zeros([1, 4, 2, 3]);
+    /// let loss = logits.cross_entropy_with(&[0, 1, 2, 3, 0, 1], CrossEntropy { axis: 1, ..CrossEntropy::default() });
+    /// assert_eq!(loss.item(), 4f32.ln());
+    /// ```
     ///
     /// # Panics
     /// If a label is neither a class nor ignored, or the shapes do not fit.
     #[track_caller]
     pub fn cross_entropy_with(self, labels: &[usize], options: CrossEntropy<'t, T>) -> Self {
-        self.log_softmax_of_classes().nll_loss(labels, options)
+        match self.try_cross_entropy_with(labels, options) {
+            Ok(loss) => loss,
+            Err(error) => raise(error),
+        }
+    }
+
+    /// [`Tensor::cross_entropy_with`] for labels which come from a file.
+    ///
+    /// # Errors
+    /// [`Error::LabelOutOfRange`] and [`Error::LabelCount`].
+    #[track_caller]
+    pub fn try_cross_entropy_with(self, labels: &[usize], options: CrossEntropy<'t, T>) -> Result<Self, Error> {
+        self.log_softmax_of_classes(options.axis).likelihood("cross_entropy", labels, options)
     }
 
     #[track_caller]
-    fn log_softmax_of_classes(self) -> Self {
+    fn log_softmax_of_classes(self, axis: isize) -> Self {
         assert!(self.rank() > 0, "cross_entropy: needs an axis of classes, got a scalar");
-        self.log_softmax(-1)
+        self.log_softmax(shape::axis("cross_entropy", axis, self.rank()) as isize)
     }
 
-    /// The negative log-likelihood of labels, from log-probabilities
-    /// `[.., classes]`: what [`Tensor::cross_entropy_with`] takes of
-    /// log-softmax.
+    /// The negative log-likelihood of labels, from log-probabilities: what
+    /// [`Tensor::cross_entropy_with`] takes of log-softmax.
     ///
     /// # Panics
     /// As [`Tensor::cross_entropy_with`].
     #[track_caller]
     pub fn nll_loss(self, labels: &[usize], options: CrossEntropy<'t, T>) -> Self {
-        let CrossEntropy { weight, ignore, label_smoothing: smooth, reduction } = options;
-        let shape = self.shape();
-        let Some((&classes, batch)) = shape.split_last() else { panic!("nll_loss: needs an axis of classes") };
-        let rows: usize = batch.iter().product();
-        assert!(rows == labels.len(), "nll_loss: {rows} rows, but {} labels", labels.len());
-        for &label in labels {
-            assert!(
-                label < classes || ignore == Some(label),
-                "nll_loss: label {label} is out of range for {classes} classes"
-            );
+        match self.likelihood("nll_loss", labels, options) {
+            Ok(loss) => loss,
+            Err(error) => raise(error),
         }
+    }
+
+    #[track_caller]
+    fn likelihood(self, op: &'static str, labels: &[usize], options: CrossEntropy<'t, T>) -> Result<Self, Error> {
+        let CrossEntropy { weight, ignore, label_smoothing: smooth, axis, reduction } = options;
+        assert!(self.rank() > 0, "{op}: needs an axis of classes, got a scalar");
+        let axis = shape::axis(op, axis, self.rank());
+        let classes = self.shape()[axis];
+        let mut batch = Dims::from_slice(self.shape());
+        batch.remove(axis);
+        let rows: usize = batch.iter().product();
+        check_labels(op, [rows, classes], labels, ignore)?;
         if let Some(w) = weight {
-            assert!(w.shape() == [classes], "nll_loss: weights of shape {:?} for {classes} classes", w.shape());
+            assert!(w.shape() == [classes], "{op}: weights of shape {:?} for {classes} classes", w.shape());
         }
         let tape = self.tape();
         let kept = |row: usize| ignore != Some(labels[row]);
         let index = tape.arena().fill(rows, |row| if kept(row) { labels[row] } else { 0 });
-        let x = self.reshape([rows, classes]);
+        let order: Strides = (0..self.rank()).filter(|&i| i != axis).chain([axis]).map(|i| i as isize).collect();
+        let x = self.permute(order).reshape([rows, classes]);
         // Of every row: the weight of its label, 0 if it is ignored.
         let mask = tape.fill([rows], |row| if kept(row) { T::ONE } else { T::ZERO });
         let weights = match weight {
@@ -325,49 +371,39 @@ impl<'t, T: Scalar> Tensor<'t, T> {
             let spread = -all.sum_axes(1).where_mask(mask, T::ZERO);
             hard * (T::ONE - smooth) + spread * (smooth / T::from_f64(classes as f64))
         };
-        match reduction {
-            Reduction::None => losses.reshape(Dims::from_slice(batch)),
-            Reduction::Sum => losses.sum(),
+        Ok(match reduction {
             Reduction::Mean => losses.sum() / weights.sum(),
-        }
+            other => losses.reshape(batch).reduced(other),
+        })
     }
 
     /// Cross-entropy with probabilities of classes as targets, of the same
-    /// shape `[.., classes]`: `-Σ w t ln softmax(x)` of every row.
+    /// shape as the logits: `-Σ w t ln softmax(x)` over the classes. No label
+    /// is ignored; the mean is not weighted.
     ///
     /// # Panics
     /// If the shapes differ.
     #[track_caller]
     pub fn cross_entropy_soft(self, target: impl Operand<'t, T>, options: CrossEntropy<'t, T>) -> Self {
-        let CrossEntropy { weight, label_smoothing: smooth, reduction, .. } = options;
+        let CrossEntropy { weight, label_smoothing: smooth, axis, reduction, .. } = options;
         let mut t = self.target("cross_entropy_soft", target);
-        let x = self.log_softmax_of_classes();
-        let classes = self.shape()[self.rank() - 1];
+        let mut x = self.log_softmax_of_classes(axis);
+        let axis = shape::axis("cross_entropy_soft", axis, self.rank());
+        let classes = self.shape()[axis];
         if smooth > T::ZERO {
             t = t * (T::ONE - smooth) + smooth / T::from_f64(classes as f64);
         }
-        let x = match weight {
-            Some(w) => x * w,
-            None => x,
-        };
-        let losses = -(x * t).sum_axes(-1);
-        match reduction {
-            // PyTorch's mean over rows does not divide by the weights here.
-            Reduction::Mean => losses.sum() / T::from_f64(losses.len() as f64),
-            other => losses.reduced(other),
+        if let Some(w) = weight {
+            assert!(
+                w.shape() == [classes],
+                "cross_entropy_soft: weights of shape {:?} for {classes} classes",
+                w.shape()
+            );
+            let mut dims = Dims::from_elem(1, self.rank() - axis);
+            dims[0] = classes;
+            x = x * w.reshape(dims);
         }
-    }
-
-    /// `max(x, low)`; derivative 0 at the bound. NaN stays.
-    #[track_caller]
-    pub fn clamp_min(self, low: T) -> Self {
-        self.record(unary::with(super::functions::Function::AtLeast, self.id(), low.to_f64()))
-    }
-
-    /// `min(x, high)`; derivative 0 at the bound. NaN stays.
-    #[track_caller]
-    pub fn clamp_max(self, high: T) -> Self {
-        self.record(unary::with(super::functions::Function::AtMost, self.id(), high.to_f64()))
+        (-(x * t).sum_axes(axis as isize)).reduced(reduction)
     }
 }
 

@@ -2,9 +2,10 @@
 
 use std::mem::MaybeUninit;
 
-use super::{Emit, Id, Inferred, Op, Values};
+use super::{Emit, Id, Inferred, Op, Values, view};
 use crate::kernels::gemm::split::{Blocks, Product};
 use crate::kernels::gemm::{self, Mat};
+use crate::kernels::map::copy;
 use crate::kernels::nest::Nest;
 use crate::kernels::{Machine, Out};
 use crate::scalar::Scalar;
@@ -12,11 +13,13 @@ use crate::shape::{Dims, broadcast_strides, contiguous_strides, try_broadcast};
 use crate::tensor::{Operand, Tensor};
 
 /// `a @ b`: matrices along the last two axes, each read transposed if so
-/// marked; the axes before them broadcast.
+/// marked; the axes before them broadcast. Plus a row, if there is one: then
+/// the product is added to what starts as copies of it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Matmul {
     a: Side,
     b: Side,
+    row: Option<Id>,
 }
 
 /// A matrix operand, and whether it is read transposed.
@@ -51,7 +54,7 @@ impl Side {
 }
 
 fn op(a: Side, b: Side) -> Op {
-    Op::Matmul(Matmul { a, b })
+    Op::Matmul(Matmul { a, b, row: None })
 }
 
 fn matmul(a: Id, b: Id) -> Op {
@@ -72,11 +75,11 @@ fn split(dims: &[usize]) -> (&[usize], usize, usize) {
 
 impl Matmul {
     pub(crate) fn name(&self) -> &'static str {
-        "matmul"
+        if self.row.is_some() { "linear" } else { "matmul" }
     }
 
-    pub(crate) fn operands(&self) -> [Id; 2] {
-        [self.a.x, self.b.x]
+    pub(crate) fn operands(&self) -> impl Iterator<Item = Id> + use<> {
+        [self.a.x, self.b.x].into_iter().chain(self.row)
     }
 
     #[track_caller]
@@ -101,6 +104,11 @@ impl Matmul {
     pub(crate) unsafe fn run<T: Scalar>(&self, v: &impl Values<T>, out: Out<'_, T>, machine: &Machine<T>) {
         let (a, b) = (v.value(self.a.x), v.value(self.b.x));
         let (batch, m, n) = split(out.dims);
+        let add = out.add || self.row.is_some();
+        if let Some(row) = self.row {
+            // SAFETY: the caller's contract.
+            unsafe { copy(machine.isa, v.value(row), out) };
+        }
         let (batch_a, _, k) = self.a.dims(v);
         let (batch_b, ..) = self.b.dims(v);
         let (strides_a, strides_b) = (a.layout.strides, b.layout.strides);
@@ -109,12 +117,13 @@ impl Matmul {
         let scratch = gemm::scratch_len::<T>(backend, machine.isa, m, n, k, step_a, step_b);
         let product = |at_a: isize, at_b: isize, at_out: isize, scratch: &mut [MaybeUninit<T>]| {
             // SAFETY: the offsets are those of the first elements of matrices
-            // whose rows and columns the strides reach.
+            // whose rows and columns the strides reach. An operand without
+            // elements is not read, and its offsets may lie anywhere.
             unsafe {
-                let a = Mat { data: a.data.offset(at_a), rs: step_a.0, cs: step_a.1 };
-                let b = Mat { data: b.data.offset(at_b), rs: step_b.0, cs: step_b.1 };
+                let a = Mat { data: a.data.wrapping_offset(at_a), rs: step_a.0, cs: step_a.1 };
+                let b = Mat { data: b.data.wrapping_offset(at_b), rs: step_b.0, cs: step_b.1 };
                 let c = out.data.offset(at_out);
-                gemm::gemm(backend, machine.isa, m, n, k, a, b, c, n as isize, out.add, scratch);
+                gemm::gemm(backend, machine.isa, m, n, k, a, b, c, n as isize, add, scratch);
             }
         };
         if batch.is_empty() {
@@ -124,7 +133,7 @@ impl Matmul {
             {
                 let a = Mat { data: a.data, rs: step_a.0, cs: step_a.1 };
                 let b = Mat { data: b.data, rs: step_b.0, cs: step_b.1 };
-                let (isa, add) = (machine.isa, out.add);
+                let isa = machine.isa;
                 let product = Product { backend, isa, a, b, c: out.data, rsc: n as isize, add };
                 let scratch = threads.count() * product.scratch_len(blocks);
                 // SAFETY: as above.
@@ -153,6 +162,9 @@ impl Matmul {
         let (a, b, g) = (self.a, self.b, Side::plain(g));
         e.give(a.x, if a.transposed { op(b, g.t()) } else { op(g, b.t()) });
         e.give(b.x, if b.transposed { op(g.t(), a) } else { op(a.t(), g) });
+        if let Some(row) = self.row {
+            e.give(row, view::same(g.x));
+        }
     }
 }
 
@@ -195,15 +207,50 @@ impl<'t, T: Scalar> Tensor<'t, T> {
         if left.len() == 1 || right.len() == 1 {
             return a.matmul_vector(b);
         }
-        // One matrix for every batch: all rows in one product.
         if right.len() == 2 && a.is_contiguous() {
-            let rows: usize = left[..left.len() - 1].iter().product();
-            let product = self.record(matmul(a.reshape([rows, inner]).id(), b.id()));
-            let mut dims = Dims::from_slice(&left[..left.len() - 1]);
-            dims.push(right[1]);
-            return product.reshape(dims);
+            return a.by_rows(b, None);
         }
         self.record(matmul(a.id(), b.id()))
+    }
+
+    /// A product with one matrix for every batch: all rows at once.
+    #[track_caller]
+    fn by_rows(self, matrix: Self, row: Option<Self>) -> Self {
+        let (left, right) = (self.shape(), matrix.shape());
+        let rows = left[..left.len() - 1].iter().product();
+        let flat = if left.len() == 2 { self } else { self.reshape([rows, right[0]]) };
+        let op = Matmul { a: Side::plain(flat.id()), b: Side::plain(matrix.id()), row: row.map(Self::id) };
+        let product = self.record(Op::Matmul(op));
+        if left.len() == 2 {
+            return product;
+        }
+        let mut dims = Dims::from_slice(&left[..left.len() - 1]);
+        dims.push(right[1]);
+        product.reshape(dims)
+    }
+
+    /// `x W + b`: `[.., in]` with a weight `[in, out]` and a bias `[out]`, the
+    /// rows of the result starting as copies of the bias.
+    ///
+    /// ```
+    /// # let tape = wengert::Tape::new();
+    /// let (x, w) = (tape.tensor([[1.0, 2.0]]), tape.tensor([[1.0, 0.0, 3.0], [0.0, 1.0, 4.0]]));
+    /// assert_eq!(x.linear(w, Some(tape.tensor([10.0, 20.0, 30.0]))).to_vec(), [11.0, 22.0, 41.0]);
+    /// ```
+    ///
+    /// # Panics
+    /// If the shapes do not fit.
+    #[doc(alias = "addmm")]
+    #[track_caller]
+    pub fn linear(self, weight: impl Operand<'t, T>, bias: Option<Self>) -> Self {
+        let weight = self.operand(weight);
+        let (x, w) = (self.shape(), weight.shape());
+        let fits = w.len() == 2 && x.last() == Some(&w[0]);
+        assert!(fits, "linear: inner dimensions differ: {x:?} x {w:?}");
+        let Some(bias) = bias else { return self.matmul(weight) };
+        let bias = self.operand(bias);
+        let straight = *bias.shape() == [w[1]] && (x.len() == 2 || x.len() > 2 && self.is_contiguous());
+        if straight { self.by_rows(weight, Some(bias)) } else { self.matmul(weight) + bias }
     }
 
     /// A product where an operand has one axis, which becomes a matrix of one
@@ -222,5 +269,55 @@ impl<'t, T: Scalar> Tensor<'t, T> {
             dims.remove(dims.len() - usize::from(right.len() > 1) - 1);
         }
         product.reshape(dims)
+    }
+
+    /// The sum of the diagonal of matrices.
+    ///
+    /// ```
+    /// # let tape = wengert::Tape::new();
+    /// assert_eq!(tape.tensor([[1.0, 2.0], [3.0, 4.0]]).trace().item(), 5.0);
+    /// ```
+    ///
+    /// # Panics
+    /// If there are fewer than two axes.
+    #[track_caller]
+    pub fn trace(self) -> Self {
+        assert!(self.rank() >= 2, "trace: needs matrices, got {:?}", self.shape());
+        self.diagonal(0, -2, -1).sum_axes(-1)
+    }
+
+    /// The sum of products of two vectors.
+    ///
+    /// ```
+    /// # let tape = wengert::Tape::new();
+    /// assert_eq!(tape.tensor([1.0, 2.0]).dot(tape.tensor([3.0, 4.0])).item(), 11.0);
+    /// ```
+    ///
+    /// # Panics
+    /// If the operands are not vectors of one length.
+    #[track_caller]
+    pub fn dot(self, other: impl Operand<'t, T>) -> Self {
+        let other = self.operand(other);
+        let fits = self.rank() == 1 && self.shape() == other.shape();
+        assert!(fits, "dot: needs two vectors of one length, got {:?} and {:?}", self.shape(), other.shape());
+        self.matmul(other)
+    }
+
+    /// All products of the elements of two vectors: `[m]` and `[n]` give
+    /// `[m, n]`.
+    ///
+    /// ```
+    /// # let tape = wengert::Tape::new();
+    /// assert_eq!(tape.tensor([1.0, 2.0]).outer(tape.tensor([3.0, 4.0])).to_vec(), [3.0, 4.0, 6.0, 8.0]);
+    /// ```
+    ///
+    /// # Panics
+    /// If the operands are not vectors.
+    #[track_caller]
+    pub fn outer(self, other: impl Operand<'t, T>) -> Self {
+        let other = self.operand(other);
+        let fits = self.rank() == 1 && other.rank() == 1;
+        assert!(fits, "outer: needs two vectors, got {:?} and {:?}", self.shape(), other.shape());
+        self.unsqueeze(1) * other
     }
 }

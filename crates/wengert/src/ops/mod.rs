@@ -10,6 +10,7 @@ pub(crate) mod binary;
 pub(crate) mod conv;
 pub(crate) mod convolve;
 pub(crate) mod custom;
+mod determinant;
 pub(crate) mod dual;
 pub(crate) mod einsum;
 mod elementwise;
@@ -28,6 +29,7 @@ pub(crate) mod reduce;
 pub(crate) mod scan;
 pub(crate) mod slice;
 pub(crate) mod softmax;
+pub(crate) mod solve;
 pub(crate) mod statistics;
 pub(crate) mod term;
 pub(crate) mod unary;
@@ -41,7 +43,7 @@ use binary::{Binary, Share};
 use convolve::Convolve;
 use custom::Custom;
 use fused::Fused;
-use index::{Pick, Take, Unpick, Untake};
+use index::{Take, Untake};
 use leaf::Leaf;
 use linalg::Linalg;
 use matmul::Matmul;
@@ -176,8 +178,6 @@ pub(crate) enum Op {
     Norm(Norm),
     Convolve(Convolve),
     MaxPool(MaxPool),
-    Pick(Pick),
-    Unpick(Unpick),
     Slice(Slice),
     Unslice(Unslice),
     Concat(Concat),
@@ -264,8 +264,6 @@ macro_rules! families {
             Op::Norm($f) => $body,
             Op::Convolve($f) => $body,
             Op::MaxPool($f) => $body,
-            Op::Pick($f) => $body,
-            Op::Unpick($f) => $body,
             Op::Slice($f) => $body,
             Op::Unslice($f) => $body,
             Op::Concat($f) => $body,
@@ -336,7 +334,7 @@ impl Op {
     pub(crate) fn accumulates(&self) -> bool {
         match self {
             Op::Unary(_) | Op::UnaryGrad(_) | Op::Binary(_) | Op::Share(_) => true,
-            Op::View(_) | Op::Matmul(_) | Op::Unpick(_) | Op::Slice(_) | Op::Unslice(_) => true,
+            Op::View(_) | Op::Matmul(_) | Op::Slice(_) | Op::Unslice(_) => true,
             Op::Concat(_) | Op::Untake(_) | Op::MaxPool(_) | Op::Fused(_) => true,
             Op::Reduce(f) => f.accumulates(),
             Op::Convolve(f) => f.accumulates(),
@@ -344,7 +342,6 @@ impl Op {
             | Op::Softmax(_)
             | Op::SoftmaxGrad(_)
             | Op::Norm(_)
-            | Op::Pick(_)
             | Op::Take(_)
             | Op::Scan(_)
             | Op::Linalg(_)
@@ -375,6 +372,20 @@ pub(crate) fn elementwise<'a, T: Scalar, const N: usize>(name: &str, values: [Va
 #[track_caller]
 #[inline(never)]
 fn broadcasting<'a, T: Scalar>(name: &str, values: &[Value<'a, T>]) -> Inferred<'a> {
+    // Mostly one operand has the shape of the result.
+    let mut widest = values[0].layout;
+    for v in &values[1..] {
+        if (v.layout.rank(), v.layout.len) > (widest.rank(), widest.len) {
+            widest = v.layout;
+        }
+    }
+    let stretches = |dims: &[usize]| {
+        let to = &widest.dims[widest.rank() - dims.len()..];
+        dims.iter().zip(to).all(|(&from, &to)| from == to || from == 1)
+    };
+    if widest.contiguous && values.iter().all(|v| stretches(v.layout.dims)) {
+        return Inferred::Like(widest);
+    }
     let mut dims = Dims::from_slice(values[0].layout.dims);
     for v in &values[1..] {
         if v.layout.dims != dims.as_slice() {

@@ -201,7 +201,8 @@ fn cotangents<T: Scalar>(g: Value<'_, T>, axes: usize, f: impl FnOnce(Value<'_, 
     let (row, over) = (last(dims, axes), last(strides, axes));
     let len = row.iter().product();
     let lead = dims.iter().zip(strides).take(dims.len() - axes);
-    if lead.clone().any(|(&dim, &step)| dim > 1 && step != 0) {
+    // Nothing may be read of a cotangent without elements, not even one row.
+    if g.layout.len == 0 || lead.clone().any(|(&dim, &step)| dim > 1 && step != 0) {
         return f(g, len);
     }
     let layout = Layout { dims: row, strides: over, len, contiguous: crate::shape::is_contiguous(row, over) };

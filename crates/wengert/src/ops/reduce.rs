@@ -195,7 +195,8 @@ methods! {
     ;
     LogSumExp: logsumexp logsumexp_axes logsumexp_keepdim,
     /// `ln Σ e^x`, shifted by the largest element so that nothing overflows;
-    /// negative infinity over nothing. Its derivative is the softmax.
+    /// negative infinity over nothing. Its derivative is the softmax (so NaN
+    /// where all elements are negative infinity).
     ///
     /// ```
     /// # let tape = wengert::Tape::new();

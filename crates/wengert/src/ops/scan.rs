@@ -151,9 +151,9 @@ impl Scan {
             LogSumExp { x, axis } => {
                 // The share of the sum before in the sum: no factor is above 1.
                 let before = e.op(op(Shift { x: y, axis, reverse: false, first: f32::NEG_INFINITY }));
-                let share = e.op(binary::op(binary::Function::ExpSub, before, y));
+                let share = e.op(binary::op(binary::Function::Share, before, y));
                 let adjoint = e.op(op(Linear { a: share, b: g, axis, reverse: true }));
-                let own = e.op(binary::op(binary::Function::ExpSub, x, y));
+                let own = e.op(binary::op(binary::Function::Share, x, y));
                 e.give(x, binary::mul(adjoint, own));
             }
             Shift { x, axis, reverse, .. } => e.give(x, shift(g, axis, !reverse)),

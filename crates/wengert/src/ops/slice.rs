@@ -273,7 +273,10 @@ impl<T: Scalar> Tape<T> {
         if let Some(other) = tensors.iter().find(|x| x.shape() != first) {
             panic!("stack: shapes differ: {first:?} and {:?}", other.shape());
         }
-        let rows: SmallVec<[Tensor<'t, T>; 8]> = tensors.iter().map(|x| x.unsqueeze(axis)).collect();
+        let mut rows: SmallVec<[Tensor<'t, T>; 8]> = SmallVec::new();
+        for x in tensors {
+            rows.push(x.unsqueeze(axis));
+        }
         self.concat(rows, axis)
     }
 }

@@ -164,13 +164,15 @@ impl<'t, T: Scalar> Tensor<'t, T> {
         if p.is_infinite() {
             return size.extreme(p > 0.0, mask, keepdim);
         }
-        // Where a base is 0 its power has no slope to pass on.
-        let power = |x: Self, p: f64| {
-            let some = x.ne(T::ZERO);
-            let power = x.where_mask(some, T::ONE).powf(T::from_f64(p));
-            power.where_mask(some, T::from_f64(0f64.powf(p)))
-        };
-        power(power(size, p).sum_mask(mask, keepdim), 1.0 / p)
+        size.power(p).sum_mask(mask, keepdim).power(1.0 / p)
+    }
+
+    /// `x^p`; where the base is 0 it has no slope to pass on.
+    #[track_caller]
+    fn power(self, p: f64) -> Self {
+        let some = self.ne(T::ZERO);
+        let power = self.where_mask(some, T::ONE).powf(T::from_f64(p));
+        power.where_mask(some, T::from_f64(0f64.powf(p)))
     }
 
     #[track_caller]
@@ -227,8 +229,7 @@ impl<'t, T: Scalar> Tensor<'t, T> {
     }
 
     /// The position of the largest element along an axis, the first if tied;
-    /// NaN counts as the largest. `x.flatten(0, -1).argmax(0)` is that among
-    /// all.
+    /// NaN counts as the largest.
     ///
     /// ```
     /// # let tape = wengert::Tape::new();
@@ -252,6 +253,33 @@ impl<'t, T: Scalar> Tensor<'t, T> {
     #[track_caller]
     pub fn argmin(self, axis: isize) -> Indices<'t> {
         self.positions_of("argmin", axis, false)
+    }
+
+    /// The position of the largest element of all, in row-major order: see
+    /// [`Tensor::argmax`].
+    ///
+    /// ```
+    /// # let tape = wengert::Tape::new();
+    /// assert_eq!(tape.tensor([[1.0, 0.0], [3.0, 3.0]]).argmax_all(), 2);
+    /// ```
+    ///
+    /// # Panics
+    /// If there is none.
+    #[track_caller]
+    pub fn argmax_all(self) -> usize {
+        self.position_of_all("argmax_all", true)
+    }
+
+    /// The position of the smallest element of all; see [`Tensor::argmax_all`].
+    #[track_caller]
+    pub fn argmin_all(self) -> usize {
+        self.position_of_all("argmin_all", false)
+    }
+
+    #[track_caller]
+    fn position_of_all(self, op: &str, max: bool) -> usize {
+        assert!(!self.is_empty(), "{op}: nothing to choose from in {:?}", self.shape());
+        self.tape().no_grad(|| self.flatten(0, -1).positions_of(op, 0, max)).as_slice()[0]
     }
 
     /// The largest elements along an axis and their positions. The gradient

@@ -1,6 +1,8 @@
 //! Ops against PyTorch's figures: values, gradients by both sweeps, and
 //! gradients of gradients.
 
+mod cases;
+mod drawn;
 mod linalg;
 mod operations;
 
@@ -23,10 +25,15 @@ fn weights<'t>(tape: &'t Tape<f64>, x: T<'t>, a: f64, b: f64) -> T<'t> {
     tape.input(x.shape(), &w)
 }
 
+/// Equal (NaN too), or near beside the size of what is expected.
+fn close(got: f64, expected: f64, tolerance: f64) -> bool {
+    let near = || (got - expected).abs() <= tolerance * expected.abs().max(1.0);
+    got == expected || got.is_nan() && expected.is_nan() || expected.is_finite() && near()
+}
+
 fn compare(what: &str, got: T<'_>, expected: &Array<f64>, wrong: &mut String) {
-    let close = |a: f64, b: f64| a == b || a.is_nan() && b.is_nan() || (a - b).abs() <= 1e-9 * b.abs().max(1.0);
-    let same =
-        got.shape() == expected.shape() && got.to_vec().iter().zip(expected.as_slice()).all(|(&a, &b)| close(a, b));
+    let same = got.shape() == expected.shape()
+        && got.to_vec().iter().zip(expected.as_slice()).all(|(&a, &b)| close(a, b, 1e-9));
     if !same {
         let (a, b) = (got.shape(), expected.shape());
         *wrong += &format!("{what}: {a:?} {:?}, PyTorch {b:?} {:?}\n", got.to_vec(), expected.as_slice());

@@ -39,7 +39,7 @@ pub(crate) const OPS: &[Entry] = &[
     op!(&["cosine_embedding_loss"], Shapes(PAIR), Positive, |tape, x| {
         x[0].cosine_embedding_loss(x[1], tape.input([2], &[1.0, -1.0]), -1.5, Reduction::None)
     }),
-    op!(&["cross_entropy_with"], Shapes(&[&[3, 4], &[4]]), All, |_, x| {
+    op!(&["cross_entropy_with", "try_cross_entropy_with"], Shapes(&[&[3, 4], &[4]]), All, |_, x| {
         let options =
             CrossEntropy { weight: Some(x[1].exp()), ignore: Some(9), label_smoothing: 0.2, ..CrossEntropy::default() };
         x[0].cross_entropy_with(&[2, 9, 0], options)

@@ -10,6 +10,10 @@ fn add_position<'t, T: Scalar>(x: Tensor<'t, T>, at: Indices<'_>) -> Tensor<'t, 
     x + T::from_f64(at.as_slice()[0] as f64)
 }
 
+fn add_extremes<T: Scalar>(x: Tensor<'_, T>) -> Tensor<'_, T> {
+    x + T::from_f64(x.argmax_all() as f64 - x.argmin_all() as f64)
+}
+
 pub(crate) const OPS: &[Entry] = &[
     op!(&["prod"], One, All, |_, x| x[0].prod()),
     op!(&["prod_axes"], Axis, All, |_, x| x[0].prod_axes(0)),
@@ -29,6 +33,7 @@ pub(crate) const OPS: &[Entry] = &[
     op!(&["norm_keepdim"], Axis, NonZero, |_, x| x[0] / x[0].norm_keepdim(2.0, -1)),
     op!(&["max_axis", "argmax"], Axis, Distinct, |_, x| { add_position(x[0].max_axis(0).0.square(), x[0].argmax(0)) }),
     op!(&["min_axis", "argmin"], Axis, Distinct, |_, x| { add_position(x[0].min_axis(-1).0.exp(), x[0].argmin(-1)) }),
+    op!(&["argmax_all", "argmin_all"], NonEmpty, Distinct, |_, x| add_extremes(x[0].square())),
     op!(&["cumsum"], Axis, All, |_, x| x[0].cumsum(0).square()),
     op!(&["cumsum"], Axis, All, |_, x| x[0].square().cumsum(-1) * x[0]),
     op!(&["cumprod"], Axis, All, |_, x| x[0].cumprod(0)),

@@ -2,26 +2,39 @@
 
 use core::mem::MaybeUninit;
 
+use super::dots::Dots;
 use super::kernels::{Kernels, Shape};
-use super::tile::{Dots, Tile};
+use super::tile::Tile;
 use super::{GemmScalar, Mat};
 
-/// How much of B, in bytes, may be read in place again and again: half of what
-/// a second-level cache holds.
-const B_IN_CACHE: usize = 1 << 19;
-/// Up to this many rows, a larger B is not worth a copy either.
-const FEW_ROWS: usize = 96;
-/// The k of a block of B, when B is larger: a sliver of two vectors of columns
+/// How products are cut and packed for the caches which come with an
+/// instruction set, by measurement.
+pub(super) struct Caches {
+    /// How much of B, in bytes, may be read in place again and again.
+    pub(super) b_in_place: usize,
+    /// Up to this many rows, a larger B is not worth a copy either.
+    pub(super) few_rows: usize,
+    /// Up to this many rows, B is packed by slivers just before their use, with
+    /// more by panels.
+    pub(super) sliver_rows: usize,
+    /// The same where the rows of A are not contiguous.
+    pub(super) apart_sliver_rows: usize,
+    /// The columns of a panel of B, and its k in bytes of one column.
+    pub(super) nc: usize,
+    pub(super) panel_kc: usize,
+    /// From this many columns on, A is packed too where B is by panels.
+    pub(super) pack_a: usize,
+    /// The same where the rows of A are not contiguous.
+    pub(super) pack_apart_a: usize,
+    /// From how many vectors of k on dot products beat tiles, for up to 1, 4 and
+    /// 16 rows.
+    pub(super) dots_from: [usize; 3],
+}
+
+/// The k of a block of B, when B is larger than it may be in place: a sliver
 /// then stays in a first-level cache.
 const KC: usize = 256;
-/// From this many rows on, B is packed by whole panels, and A too if enough
-/// columns use it.
-const PANEL_ROWS: usize = 500;
-const PANEL_COLUMNS: usize = 256;
-/// The columns of a panel of B, and its k in bytes of one column.
-const NC: usize = 1024;
-const KC_BYTES: usize = 2048;
-/// The rows of A which go over one panel of B: with `KC_BYTES`, they stay in a
+/// The rows of A which go over one panel of B: with `panel_kc`, they stay in a
 /// second-level cache. A multiple of the heights of the tallest tiles.
 const MC: usize = 192;
 /// What a block of columns in [`dots`] may take, in bytes: it is read again for
@@ -41,36 +54,36 @@ struct Plan {
 }
 
 impl Plan {
-    fn new<T>(kernels: &Kernels<T>, [m, n, k]: [usize; 3], b_cs: isize) -> Plan {
+    fn new<T>(kernels: &Kernels<T>, [m, n, k]: [usize; 3], a_cs: isize, b_cs: isize) -> Plan {
+        let caches = kernels.caches;
         let whole = Plan { nc: n, kc: k, mc: m, pack_b: false, pack_a: false };
-        let in_cache = n * k * size_of::<T>() <= B_IN_CACHE;
-        if n == 1 || (b_cs == 1 && in_cache) {
-            whole
-        } else if b_cs == 1 && m <= FEW_ROWS {
-            Plan { kc: KC, ..whole }
-        } else if m <= PANEL_ROWS {
-            // One sliver at a time, packed just before its use.
+        let direct = b_cs == 1 && !kernels.pads(n);
+        if n == 1 || (direct && n * k * size_of::<T>() <= caches.b_in_place) {
+            return whole;
+        }
+        if direct && m <= caches.few_rows {
+            return Plan { kc: KC, ..whole };
+        }
+        let (sliver_rows, pack_a) = match a_cs {
+            1 => (caches.sliver_rows, caches.pack_a),
+            _ => (caches.apart_sliver_rows, caches.pack_apart_a),
+        };
+        if m <= sliver_rows {
             let width = kernels.main_shape(m).vectors * kernels.lanes;
             Plan { nc: width, kc: KC, pack_b: true, ..whole }
         } else {
-            let kc = KC_BYTES / size_of::<T>();
-            Plan { nc: NC, kc, mc: MC, pack_b: true, pack_a: n >= PANEL_COLUMNS }
+            let kc = caches.panel_kc / size_of::<T>();
+            Plan { nc: caches.nc, kc, mc: MC, pack_b: true, pack_a: n >= pack_a }
         }
     }
 
     /// How many elements of scratch a block of B takes, and one of A.
     fn packed<T>(&self, kernels: &Kernels<T>, [m, n, k]: [usize; 3]) -> [usize; 2] {
         let kc = self.kc.min(k);
-        let columns = if self.pack_b {
-            self.nc.min(n).next_multiple_of(kernels.lanes)
-        } else if kernels.pads(n) {
-            kernels.lanes
-        } else {
-            0
-        };
+        let columns = if self.pack_b { kernels.padded(self.nc.min(n)) } else { 0 };
         let rows = if self.pack_a {
-            let height = kernels.main_shape(PANEL_ROWS).tiles.len();
-            self.mc.min(m).div_ceil(height) * height.next_multiple_of(kernels.lanes)
+            let height = kernels.packed_height();
+            self.mc.min(m).div_ceil(height) * kernels.padded(height)
         } else {
             0
         };
@@ -78,10 +91,11 @@ impl Plan {
     }
 
     fn scratch_len<T>(&self, kernels: &Kernels<T>, mnk: [usize; 3]) -> usize {
-        match self.packed(kernels, mnk) {
-            [0, 0] => 0,
-            [b, a] => b + a + ALIGN / size_of::<T>(),
+        if !self.pack_b {
+            return 0;
         }
+        let [b, a] = self.packed(kernels, mnk);
+        b + a + ALIGN / size_of::<T>()
     }
 }
 
@@ -98,9 +112,25 @@ impl<T> Kernels<T> {
         self.shape(m, usize::MAX)
     }
 
+    /// How many rows a tile of packed rows has at most.
+    fn packed_height(&self) -> usize {
+        self.main_shape(usize::MAX).tiles.len()
+    }
+
     /// Whether n columns leave some to be padded to a whole vector.
     fn pads(&self, n: usize) -> bool {
-        !self.masks && !n.is_multiple_of(self.lanes)
+        !self.masks && n & (self.lanes - 1) != 0
+    }
+
+    /// How many vectors n columns fill, the last perhaps in part.
+    fn vectors(&self, n: usize) -> usize {
+        // A shift, since lanes are a power of two and division is slow.
+        (n + self.lanes - 1) >> self.lanes.trailing_zeros()
+    }
+
+    /// n columns, padded to whole vectors.
+    fn padded(&self, n: usize) -> usize {
+        (n + self.lanes - 1) & !(self.lanes - 1)
     }
 
     /// The next columns to compute, out of n: the kernels to use, the shape of
@@ -109,9 +139,9 @@ impl<T> Kernels<T> {
         let vectors = match self.narrow {
             Some(narrow) if n <= narrow.lanes => return narrow.strip(m, n),
             // A last vector at most half full is left to the narrow kernels.
-            Some(narrow) => (n + narrow.lanes - 1) / self.lanes,
-            None if self.masks => n.div_ceil(self.lanes),
-            None => n / self.lanes,
+            Some(narrow) => self.vectors(n - narrow.lanes),
+            None if self.masks => self.vectors(n),
+            None => n >> self.lanes.trailing_zeros(),
         };
         let shape = self.shape(m, vectors);
         (self, shape, n.min(shape.vectors * self.lanes))
@@ -120,15 +150,33 @@ impl<T> Kernels<T> {
 
 /// Whether few rows meet few columns along contiguous k: then it is the k which
 /// fill the vectors.
-fn takes_dots<T>(kernels: &Kernels<T>, [m, n, k]: [usize; 3], a: (isize, isize), b: (isize, isize)) -> bool {
+fn takes_dots<T>(kernels: &Kernels<T>, [m, n, k]: [usize; 3], a_cs: isize, b_rs: isize) -> bool {
     // Tiles spend on transposing what dot products spend on the sums over
     // lanes: the more rows, the longer k must be.
-    let pays = match m.min(n) {
-        0..=4 => k >= kernels.lanes,
-        5..=16 => k >= 8 * kernels.lanes,
-        _ => false,
+    let [one, few, some] = kernels.caches.dots_from;
+    let vectors = match m.min(n) {
+        1 => one,
+        2..=4 => few,
+        5..=16 => some,
+        _ => return false,
     };
-    pays && a.1 == 1 && b.0 == 1
+    a_cs == 1 && b_rs == 1 && k >= vectors * kernels.lanes
+}
+
+/// How many of the last columns are left to dot products, since they would
+/// fill so little of a vector.
+fn dot_columns<T>(kernels: &Kernels<T>, [m, n, k]: [usize; 3], a_cs: isize) -> usize {
+    match n & (kernels.lanes - 1) {
+        last @ 1..=2 if n > last && m > 4 && k >= kernels.lanes && a_cs == 1 => last,
+        _ => 0,
+    }
+}
+
+/// The columns which fill whole vectors, and the others if these have to be
+/// padded although B is read in place.
+fn whole_columns<T>(kernels: &Kernels<T>, n: usize, b_cs: isize) -> [usize; 2] {
+    let rest = if b_cs == 1 && kernels.pads(n) { n & (kernels.lanes - 1) } else { 0 };
+    [n - rest, rest]
 }
 
 /// See [`super::scratch_len`].
@@ -138,16 +186,18 @@ pub(super) fn scratch_len<T>(
     a: (isize, isize),
     b: (isize, isize),
 ) -> usize {
-    if takes_dots(kernels, [m, n, k], a, b) {
+    let tiles = |m, n, a_cs, b_cs| {
+        let parts = whole_columns(kernels, n, b_cs);
+        let len = |n| Plan::new(kernels, [m, n, k], a_cs, b_cs).scratch_len(kernels, [m, n, k]);
+        len(parts[0]).max(if parts[1] > 0 { len(parts[1]) } else { 0 })
+    };
+    if takes_dots(kernels, [m, n, k], a.1, b.0) {
         return 0;
     }
-    let len = Plan::new(kernels, [m, n, k], b.1).scratch_len(kernels, [m, n, k]);
-    if n == 1 && a.0 == 1 {
-        // The column may be computed as a row; C's stride decides.
-        len.max(Plan::new(kernels, [1, m, k], a.0).scratch_len(kernels, [1, m, k]))
-    } else {
-        len
-    }
+    let last = dot_columns(kernels, [m, n, k], a.1);
+    let len = tiles(m, n - last, a.1, b.1).max(last * kernels.padded(k));
+    // A column may be computed as a row; C's stride decides.
+    if n == 1 && a.0 == 1 { len.max(tiles(1, m, b.0, a.0)) } else { len }
 }
 
 /// [`super::gemm`] by the kernels of this crate, for m, n, k > 0.
@@ -169,19 +219,25 @@ pub(super) unsafe fn gemm<T: GemmScalar>(
     // SAFETY: the caller's contract, passed on; the transpose of C = A B is
     // C^T = B^T A^T.
     unsafe {
-        if takes_dots(kernels, [m, n, k], (a.rs, a.cs), (b.rs, b.cs)) {
+        if takes_dots(kernels, [m, n, k], a.cs, b.rs) {
             let d = Dots { n, k, a: a.data, a_rs: a.rs, b: b.data, b_cs: b.cs, c, c_rs: rsc, c_cs: 1, add };
-            if m <= n {
-                dots(kernels, m, d);
-            } else {
-                let (a, a_rs, b, b_cs) = (d.b, d.b_cs, d.a, d.a_rs);
-                dots(kernels, n, Dots { n: m, a, a_rs, b, b_cs, c_rs: 1, c_cs: rsc, ..d });
-            }
-        } else if n == 1 && rsc == 1 && a.rs == 1 {
-            tiles(kernels, [1, m, k], b.transposed(), a.transposed(), c, 1, add, scratch);
-        } else {
-            tiles(kernels, [m, n, k], a, b, c, rsc, add, scratch);
+            return if m <= n { dots(kernels, m, d) } else { dots(kernels, n, d.transposed(m)) };
         }
+        if n == 1 && rsc == 1 && a.rs == 1 {
+            return tiles(kernels, [1, m, k], b.transposed(), a.transposed(), c, 1, add, scratch);
+        }
+        let last = dot_columns(kernels, [m, n, k], a.cs);
+        let n = n - last;
+        if last > 0 {
+            let width = kernels.padded(k);
+            assert!(scratch.len() >= last * width, "gemm: {} of {} elements of scratch", scratch.len(), last * width);
+            let packed = scratch.as_mut_ptr().cast::<T>();
+            (kernels.pack)(last, k, b.from(0, n).transposed(), packed, width);
+            let (c, b_cs) = (c.add(n), width as isize);
+            let d = Dots { n: last, k, a: a.data, a_rs: a.rs, b: packed, b_cs, c, c_rs: rsc, c_cs: 1, add };
+            dots(kernels, last, d.transposed(m));
+        }
+        tiles(kernels, [m, n, k], a, b, c, rsc, add, scratch);
     }
 }
 
@@ -224,50 +280,103 @@ unsafe fn tiles<T: GemmScalar>(
     add: bool,
     scratch: &mut [MaybeUninit<T>],
 ) {
-    let plan = Plan::new(kernels, [m, n, k], b.cs);
+    let [whole, rest] = whole_columns(kernels, n, b.cs);
+    // SAFETY: the caller's contract, for some of the columns.
+    unsafe {
+        if whole > 0 {
+            blocks_of_tiles(kernels, [m, whole, k], a, b, c, c_rs, add, scratch);
+        }
+        if rest > 0 {
+            blocks_of_tiles(kernels, [m, rest, k], a, b.from(0, whole), c.add(whole), c_rs, add, scratch);
+        }
+    }
+}
+
+/// The product by blocks which fit caches, packed as planned, and these by tiles.
+///
+/// # Safety
+///
+/// As for [`gemm`]; either all vectors of columns are whole or none is, where
+/// the kernels have no masks.
+#[allow(clippy::too_many_arguments)]
+unsafe fn blocks_of_tiles<T: GemmScalar>(
+    kernels: &Kernels<T>,
+    [m, n, k]: [usize; 3],
+    a: Mat<T>,
+    b: Mat<T>,
+    c: *mut T,
+    c_rs: isize,
+    add: bool,
+    scratch: &mut [MaybeUninit<T>],
+) {
+    let plan = Plan::new(kernels, [m, n, k], a.cs, b.cs);
+    if !plan.pack_b {
+        for (pc, kc) in blocks(k, plan.kc) {
+            let rows = Rows { m, a: a.from(0, pc), packed: None };
+            // SAFETY: the caller's contract: this block of A, B and C exists.
+            unsafe { strips(kernels, m, n, kc, &rows, Columns::InPlace(b.from(pc, 0)), c, c_rs, add || pc > 0) };
+        }
+        return;
+    }
     let needed = plan.scratch_len(kernels, [m, n, k]);
     assert!(scratch.len() >= needed, "gemm: {} of {needed} elements of scratch", scratch.len());
     let packed_b = scratch.as_mut_ptr().cast::<T>();
-    let packed_b = packed_b.wrapping_add(if needed > 0 { packed_b.align_offset(ALIGN) } else { 0 });
+    let packed_b = packed_b.wrapping_add(packed_b.align_offset(ALIGN));
     let packed_a = packed_b.wrapping_add(plan.packed(kernels, [m, n, k])[0]);
-
     for (jc, nc) in blocks(n, plan.nc) {
         for (pc, kc) in blocks(k, plan.kc) {
-            let add = add || pc > 0;
+            // SAFETY: the caller's contract: B has this block; scratch has room
+            // for it, by the check of its length.
+            unsafe { pack_columns(kernels, m, nc, kc, b.from(pc, jc), packed_b) };
             for (ic, mc) in blocks(m, plan.mc) {
                 let mut rows = Rows { m: mc, a: a.from(ic, pc), packed: None };
-                if plan.pack_a {
-                    // SAFETY: the caller's contract: A has these rows; scratch
-                    // has room for them, by the check of its length.
-                    rows = unsafe { pack_rows(kernels, rows, kc, packed_a) };
-                }
-                let mut j = 0;
-                while j < nc {
-                    let (kernels, shape, width) = kernels.strip(m, nc - j);
-                    let mut sliver = b.from(pc, jc + j);
-                    if plan.pack_b || kernels.pads(width) {
-                        // Each sliver is packed just before its first use.
-                        let to = packed_b.wrapping_add(if plan.pack_b { j * kc } else { 0 });
-                        let padded = width.next_multiple_of(kernels.lanes);
-                        if ic == 0 {
-                            // SAFETY: B has these kc x width elements; slivers
-                            // of `kc * padded` follow one another in scratch,
-                            // whose length has been checked.
-                            unsafe { (kernels.pack)(kc, width, sliver, to, padded) };
-                        }
-                        sliver = Mat { data: to, rs: padded as isize, cs: 1 };
+                // SAFETY: as above, of A and C.
+                unsafe {
+                    if plan.pack_a {
+                        rows = pack_rows(kernels, rows, kc, packed_a);
                     }
-                    // SAFETY: the caller's contract: this block of A and C exists.
-                    unsafe {
-                        let c = c.offset(ic as isize * c_rs).add(jc + j);
-                        let last = width - (shape.vectors - 1) * kernels.lanes;
-                        strip(shape, last, kc, &rows, sliver, c, c_rs, add);
-                    }
-                    j += width;
+                    let c = c.offset(ic as isize * c_rs).add(jc);
+                    strips(kernels, m, nc, kc, &rows, Columns::Packed(packed_b), c, c_rs, add || pc > 0);
                 }
             }
         }
     }
+}
+
+/// A block of B.
+#[derive(Clone, Copy)]
+enum Columns<T> {
+    /// With unit column stride.
+    InPlace(Mat<T>),
+    /// As [`pack_columns`] leaves it.
+    Packed(*const T),
+}
+
+/// Packs the columns of each strip side by side, padded to whole vectors: those
+/// of the strip from column j on begin at j k.
+///
+/// # Safety
+///
+/// The machine has the kernels' instruction set; B exists; `to` has room as
+/// [`Plan::packed`] counts it.
+unsafe fn pack_columns<T: GemmScalar>(kernels: &Kernels<T>, m: usize, n: usize, k: usize, b: Mat<T>, to: *mut T) {
+    for (p, depth) in blocks(k, pack_depth(k, b.cs)) {
+        let mut j = 0;
+        while j < n {
+            let (kernels, _, width) = kernels.strip(m, n - j);
+            let padded = kernels.padded(width);
+            // SAFETY: the caller's contract.
+            unsafe { (kernels.pack)(depth, width, b.from(p, j), to.add(j * k + p * padded), padded) };
+            j += width;
+        }
+    }
+}
+
+/// How many of k rows are packed at a time, with columns at stride `cs`. Rows
+/// which are contiguous are few, and read from end to end: their strips, one
+/// below the other, would be at distances which fill few sets of a cache.
+fn pack_depth(k: usize, cs: isize) -> usize {
+    if cs == 1 { 16 } else { k }
 }
 
 /// A block of A, of m rows.
@@ -294,63 +403,82 @@ struct Packed {
 /// [`Plan::packed`] counts it.
 unsafe fn pack_rows<T: GemmScalar>(kernels: &Kernels<T>, rows: Rows<T>, k: usize, to: *mut T) -> Rows<T> {
     // Of many rows, even in a last block of few.
-    let height = kernels.main_shape(PANEL_ROWS).tiles.len();
-    let width = height.next_multiple_of(kernels.lanes);
-    let (mut i, mut end) = (0, to);
-    for tile in even(rows.m, height) {
-        // SAFETY: the caller's contract.
-        unsafe {
-            (kernels.pack)(k, tile, rows.a.from(i, 0).transposed(), end, width);
-            end = end.add(width * k);
+    let height = kernels.packed_height();
+    let width = kernels.padded(height);
+    for (p, depth) in blocks(k, pack_depth(k, rows.a.rs)) {
+        let (mut i, mut end) = (0, to.wrapping_add(p * width));
+        for tile in even(rows.m, height) {
+            // SAFETY: the caller's contract.
+            unsafe { (kernels.pack)(depth, tile, rows.a.from(i, p).transposed(), end, width) };
+            end = end.wrapping_add(width * k);
+            i += tile;
         }
-        i += tile;
     }
     let a = Mat { data: to, rs: 1, cs: width as isize };
     Rows { m: rows.m, a, packed: Some(Packed { height, step: width * k }) }
 }
 
-/// Columns which one tile spans, from the first row to the last.
+/// A block of C, by strips of columns as wide as a tile, from the first row to
+/// the last. The shape of tiles is that for `m` rows, of which the block may
+/// have a part.
 ///
 /// # Safety
 ///
-/// As for [`gemm`]; B has unit column stride, and whole vectors where the
-/// kernels have no masks; `last` columns are in the shape's last vector.
+/// As for [`gemm`]; where the kernels have no masks, B is packed if its last
+/// vector of columns is partial.
 #[allow(clippy::too_many_arguments)]
-unsafe fn strip<T: GemmScalar>(
-    shape: &Shape<T>,
-    last: usize,
+unsafe fn strips<T: GemmScalar>(
+    kernels: &Kernels<T>,
+    m: usize,
+    n: usize,
     k: usize,
     rows: &Rows<T>,
-    b: Mat<T>,
+    b: Columns<T>,
     c: *mut T,
     c_rs: isize,
     add: bool,
 ) {
-    let height = rows.packed.as_ref().map_or(shape.tiles.len(), |packed| packed.height);
-    let mut i = 0;
-    for (t, tile_rows) in even(rows.m, height).enumerate() {
-        let a = match &rows.packed {
-            None => rows.a.from(i, 0),
-            Some(packed) => Mat { data: rows.a.data.wrapping_add(t * packed.step), ..rows.a },
+    let mut j = 0;
+    while j < n {
+        let (kernels, shape, width) = kernels.strip(m, n - j);
+        let (b, b_rs) = match b {
+            Columns::InPlace(b) => (b.data.wrapping_add(j), b.rs),
+            Columns::Packed(b) => (b.wrapping_add(j * k), kernels.padded(width) as isize),
         };
-        // SAFETY: the caller's contract: these rows of A and C exist.
-        unsafe {
-            let c = c.offset(i as isize * c_rs);
-            (shape.tiles[tile_rows - 1])(&Tile { k, a, b: b.data, b_rs: b.rs, c, c_rs, last, add });
+        let last = width - (shape.vectors - 1) * kernels.lanes;
+        let height = rows.packed.as_ref().map_or(shape.tiles.len(), |packed| packed.height);
+        let mut i = 0;
+        for (t, tile_rows) in even(rows.m, height).enumerate() {
+            let a = match &rows.packed {
+                None => rows.a.from(i, 0),
+                Some(packed) => Mat { data: rows.a.data.wrapping_add(t * packed.step), ..rows.a },
+            };
+            // SAFETY: the caller's contract: these rows and columns exist.
+            unsafe {
+                let c = c.offset(i as isize * c_rs).add(j);
+                (shape.tiles[tile_rows - 1])(&Tile { k, a, b, b_rs, c, c_rs, last, add });
+            }
+            i += tile_rows;
         }
-        i += tile_rows;
+        j += width;
     }
 }
 
 /// Cuts `len` into as few parts of at most `most` as can be, nearly equal ones:
 /// a last one of a row or two would be slow.
 fn even(len: usize, most: usize) -> impl Iterator<Item = usize> {
-    let parts = len.div_ceil(most);
-    let (size, larger) = (len / parts, len % parts);
+    // Most products are small, and division is slow.
+    let parts = if len <= most { 1 } else { len.div_ceil(most) };
+    let (size, larger) = if parts == 1 { (len, 0) } else { (len / parts, len % parts) };
     (0..parts).map(move |part| size + usize::from(part < larger))
 }
 
 /// The starts and lengths of blocks of `size` which cover `0..len`.
 fn blocks(len: usize, size: usize) -> impl Iterator<Item = (usize, usize)> {
-    (0..len).step_by(size).map(move |start| (start, size.min(len - start)))
+    let mut start = 0;
+    core::iter::from_fn(move || {
+        let from = start;
+        start += size;
+        (from < len).then(|| (from, size.min(len - from)))
+    })
 }

@@ -4,10 +4,13 @@
 #[cfg(all(target_arch = "x86_64", not(miri)))]
 use core::arch::x86_64::{__m128, __m128d, __m256, __m256d, __m512, __m512d};
 
+use super::direct::Caches;
+use super::dots::{self, Dots};
 #[cfg(any(not(target_arch = "x86_64"), miri, test))]
 use super::lanes::Lanes;
+use super::pack;
 use super::simd::Simd;
-use super::tile::{self, Dots, Tile};
+use super::tile::{self, Tile};
 #[cfg(all(target_arch = "x86_64", not(miri)))]
 use super::x86::Masked;
 use super::{Isa, Mat};
@@ -17,11 +20,12 @@ use super::{Isa, Mat};
 /// # Safety
 ///
 /// Every function requires that the machine has the instruction set, and what
-/// its counterpart in [`tile`] requires.
+/// its counterpart in [`tile`], [`dots`] or [`pack`](super::pack) requires.
 pub(crate) struct Kernels<T: 'static> {
     pub(super) lanes: usize,
     /// See [`Simd::MASKS`].
     pub(super) masks: bool,
+    pub(super) caches: &'static Caches,
     /// The widest first, each as tall as the one before or taller; the last is
     /// one vector wide.
     pub(super) shapes: &'static [Shape<T>],
@@ -43,7 +47,7 @@ pub(super) struct Shape<T: 'static> {
 macro_rules! kernels {
     (
         $([enable = $features:literal])?
-        $name:ident: $elem:ident in $vector:ty, narrow: $narrow:expr,
+        $name:ident: $elem:ident in $vector:ty, narrow: $narrow:expr, caches: $caches:expr,
         $($vectors:literal wide: [$($rows:literal)*],)*
         dots: [$($dot_rows:literal x $dot_columns:literal)*],
     ) => {
@@ -59,25 +63,26 @@ macro_rules! kernels {
 
             /// # Safety
             ///
-            /// See [`tile::dots`].
+            /// See [`dots::dots`].
             $(#[target_feature(enable = $features)])?
             unsafe fn dots<const MR: usize, const NC: usize>(d: &Dots<$elem>) {
                 // SAFETY: the caller's contract; the target's features are enabled here.
-                unsafe { tile::dots::<$vector, MR, NC>(d) }
+                unsafe { dots::dots::<$vector, MR, NC>(d) }
             }
 
             /// # Safety
             ///
-            /// See [`tile::pack`].
+            /// See [`pack::pack`].
             $(#[target_feature(enable = $features)])?
             unsafe fn pack(k: usize, n: usize, b: Mat<$elem>, to: *mut $elem, width: usize) {
                 // SAFETY: the caller's contract; the target's features are enabled here.
-                unsafe { tile::pack::<$vector>(k, n, b, to, width) }
+                unsafe { pack::pack::<$vector>(k, n, b, to, width) }
             }
 
             Kernels {
                 lanes: <$vector>::LANES,
                 masks: <$vector>::MASKS,
+                caches: $caches,
                 shapes: &[$(Shape { vectors: $vectors, tiles: &[$(tile::<$rows, $vectors>),*] }),*],
                 dots: &[$(dots::<$dot_rows, $dot_columns>),*],
                 pack,
@@ -92,14 +97,42 @@ macro_rules! instruction_set {
         $(#[$cfg:meta])? $([enable = $features:literal])?
         $f32:ident in $f32s:ty, narrow: $narrow32:expr;
         $f64:ident in $f64s:ty, narrow: $narrow64:expr;
+        caches: $caches:expr,
         $($shapes:tt)*
     ) => {
         $(#[$cfg])?
-        kernels! { $([enable = $features])? $f32: f32 in $f32s, narrow: $narrow32, $($shapes)* }
+        kernels! { $([enable = $features])? $f32: f32 in $f32s, narrow: $narrow32, caches: $caches, $($shapes)* }
         $(#[$cfg])?
-        kernels! { $([enable = $features])? $f64: f64 in $f64s, narrow: $narrow64, $($shapes)* }
+        kernels! { $([enable = $features])? $f64: f64 in $f64s, narrow: $narrow64, caches: $caches, $($shapes)* }
     };
 }
+
+/// 48 and 1024 KiB.
+#[cfg(all(target_arch = "x86_64", not(miri)))]
+static LARGE: Caches = Caches {
+    b_in_place: 1 << 19,
+    few_rows: 96,
+    sliver_rows: 500,
+    apart_sliver_rows: 500,
+    nc: 1024,
+    panel_kc: 2048,
+    pack_a: 256,
+    pack_apart_a: 256,
+    dots_from: [1, 1, 8],
+};
+
+/// 32 and 512 KiB.
+static SMALL: Caches = Caches {
+    b_in_place: 1 << 15,
+    few_rows: 16,
+    sliver_rows: 300,
+    apart_sliver_rows: 64,
+    nc: 512,
+    panel_kc: 1024,
+    pack_a: 256,
+    pack_apart_a: 64,
+    dots_from: [1, 3, 32],
+};
 
 // 32 registers: 24 of C, 2 of B and one of A leave some to spare.
 instruction_set! {
@@ -107,6 +140,7 @@ instruction_set! {
     [enable = "avx512f,avx512vl,avx512dq,avx512bw,avx2,fma"]
     AVX512_F32 in Masked<__m512>, narrow: Some(&NARROW_F32);
     AVX512_F64 in Masked<__m512d>, narrow: Some(&NARROW_F64);
+    caches: &LARGE,
     4 wide: [1 2 3 4 5 6],
     2 wide: [1 2 3 4 5 6 7 8 9 10 11 12],
     1 wide: [1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16],
@@ -119,6 +153,7 @@ instruction_set! {
     [enable = "avx512f,avx512vl,avx512dq,avx512bw,avx2,fma"]
     NARROW_F32 in Masked<__m256>, narrow: None;
     NARROW_F64 in Masked<__m256d>, narrow: None;
+    caches: &LARGE,
     1 wide: [1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16],
     dots: [1 x 8],
 }
@@ -129,6 +164,7 @@ instruction_set! {
     [enable = "avx2,fma"]
     AVX2_F32 in __m256, narrow: None;
     AVX2_F64 in __m256d, narrow: None;
+    caches: &SMALL,
     4 wide: [1 2 3],
     2 wide: [1 2 3 4 5 6],
     1 wide: [1 2 3 4 5 6 7 8 9 10 11 12],
@@ -140,6 +176,7 @@ instruction_set! {
     #[cfg(all(target_arch = "x86_64", not(miri)))]
     SSE2_F32 in __m128, narrow: None;
     SSE2_F64 in __m128d, narrow: None;
+    caches: &SMALL,
     4 wide: [1 2 3],
     2 wide: [1 2 3 4 5 6],
     1 wide: [1 2 3 4 5 6 7 8 9 10 11 12],
@@ -151,6 +188,7 @@ instruction_set! {
     #[cfg(any(all(target_arch = "aarch64", not(miri)), test))]
     NEON_F32 in Lanes<f32, 4, true>, narrow: None;
     NEON_F64 in Lanes<f64, 2, true>, narrow: None;
+    caches: &SMALL,
     4 wide: [1 2 3 4 5 6],
     2 wide: [1 2 3 4 5 6 7 8 9 10 11 12],
     1 wide: [1 2 3 4 5 6 7 8 9 10 11 12],
@@ -162,6 +200,7 @@ instruction_set! {
     #[cfg(any(not(target_arch = "x86_64"), miri, test))]
     PLAIN_F32 in Lanes<f32, 4, false>, narrow: None;
     PLAIN_F64 in Lanes<f64, 2, false>, narrow: None;
+    caches: &SMALL,
     4 wide: [1 2],
     2 wide: [1 2 3 4],
     1 wide: [1 2 3 4 5 6],

@@ -2,17 +2,20 @@
 //!
 //! * `simd.rs` says what a vector can do; `x86.rs` has those of SSE2, AVX2 and
 //!   AVX-512, `lanes.rs` arrays for all other targets;
-//! * `tile.rs` has the inner loops, generic over the vector;
+//! * `tile.rs`, `dots.rs` and `pack.rs` have the inner loops, generic over the
+//!   vector;
 //! * `kernels.rs` compiles them for each instruction set;
 //! * `direct.rs` cuts a product into tiles;
 //! * `mm.rs` hands it to the matrixmultiply crate instead;
 //! * `split.rs` cuts a large product into blocks for several threads.
 
 mod direct;
+mod dots;
 mod kernels;
 #[cfg(any(not(target_arch = "x86_64"), miri, test))]
 mod lanes;
 mod mm;
+mod pack;
 mod simd;
 pub(crate) mod split;
 #[cfg(test)]

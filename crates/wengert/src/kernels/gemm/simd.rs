@@ -34,6 +34,12 @@ pub(super) trait Simd: Copy {
         // SAFETY: the array has as many elements as any vector.
         unsafe { Self::load(lanes.as_ptr()) }
     }
+    /// Loads `n` lanes, which the compiler mostly knows to be all of them.
+    #[inline(always)]
+    unsafe fn load_some(from: *const Self::Elem, n: usize) -> Self {
+        // SAFETY: the caller's contract.
+        unsafe { if n == Self::LANES { Self::load(from) } else { Self::load_first(from, n) } }
+    }
     unsafe fn store(self, to: *mut Self::Elem);
     /// Stores the first `n` lanes, `n <= LANES`.
     #[inline(always)]
@@ -57,4 +63,19 @@ pub(super) trait Simd: Copy {
     unsafe fn add_product(self, x: Self, y: Self) -> Self;
     /// Interleaves: `[a0, b0, a1, b1, ..]`, first half and second half.
     unsafe fn zip(self, other: Self) -> (Self, Self);
+    /// Exchanges rows and columns of the first LANES vectors.
+    #[inline(always)]
+    unsafe fn transpose(square: &mut [Self; MAX_LANES]) {
+        // Riffling the rows like a deck of cards does it, as often as the
+        // number of lanes has bits.
+        let mut riffles = Self::LANES;
+        while riffles > 1 {
+            let before = *square;
+            for i in 0..Self::LANES / 2 {
+                // SAFETY: the caller's contract.
+                (square[2 * i], square[2 * i + 1]) = unsafe { before[i].zip(before[i + Self::LANES / 2]) };
+            }
+            riffles /= 2;
+        }
+    }
 }

@@ -225,6 +225,62 @@ fn several_blocks() {
     }
 }
 
+/// Columns left to dot products, beside others which are packed or not.
+#[test]
+#[cfg(not(miri))]
+fn few_columns_beside_whole_vectors() {
+    let machines = machines();
+    for [a, b] in TRANSPOSES {
+        for n in [9, 10, 17, 18, 33, 34, 65, 66] {
+            check::<f32>(&machines, [9, n, 75], a, b, 1);
+            check::<f64>(&machines, [9, n, 75], a, b, 0);
+            check::<f32>(&machines, [70, n, 300], a, b, 0);
+            check::<f64>(&machines, [330, n, 40], a, b, 2);
+        }
+    }
+}
+
+/// Long sums, few of them.
+#[test]
+#[cfg(not(miri))]
+fn long_k() {
+    let machines = machines();
+    for [a, b] in TRANSPOSES {
+        for [m, n] in [[1, 1], [1, 3], [3, 1], [2, 9], [17, 4]] {
+            check::<f32>(&machines, [m, n, 20_000], a, b, 0);
+            check::<f64>(&machines, [m, n, 20_001], a, b, 0);
+        }
+    }
+}
+
+/// Zeros do not hide what is not a number, on whichever side it is.
+#[test]
+fn nan_times_zero_is_nan() {
+    fn check<T: Element>() {
+        for (backend, isa) in machines() {
+            for size in [1, 4, 9, 20] {
+                for (x, y) in [(T::NAN, T::new(0.0)), (T::new(0.0), T::NAN)] {
+                    for (rs, cs) in [(size as isize, 1), (1, size as isize)] {
+                        let (a, b) = (vec![x; size * size], vec![y; size * size]);
+                        let mut c = vec![T::new(0.0); size * size];
+                        let len = scratch_len::<T>(backend, isa, size, size, size, (rs, cs), (cs, rs));
+                        let mut scratch = vec![MaybeUninit::uninit(); len];
+                        let (a, b) = (Mat { data: a.as_ptr(), rs, cs }, Mat { data: b.as_ptr(), rs: cs, cs: rs });
+                        let c_data = c.as_mut_ptr();
+                        // SAFETY: squares with all their elements, on what this machine has.
+                        unsafe {
+                            gemm(backend, isa, size, size, size, a, b, c_data, size as isize, false, &mut scratch);
+                        }
+                        assert!(c.iter().all(|c| c.get().is_nan()), "{size} {backend:?} {isa:?}");
+                    }
+                }
+            }
+        }
+    }
+    check::<f32>();
+    check::<f64>();
+}
+
 /// A tile which is too tall or too wide for a shape would be found here.
 #[test]
 #[cfg(not(miri))]

@@ -2,7 +2,7 @@
 
 use core::arch::x86_64::*;
 
-use super::simd::Simd;
+use super::simd::{MAX_LANES, Simd};
 
 /// A register of AVX-512, which has masks: of 512 bits, or half of that.
 #[derive(Clone, Copy)]
@@ -120,7 +120,7 @@ static RAMP_64: [i64; 8] = [-1, -1, -1, -1, 0, 0, 0, 0];
 macro_rules! avx2 {
     (
         $vector:ident of $lanes:literal $elem:ident, mask $ramp:ident,
-        $splat:ident, $load:ident, $load_masked:ident, $store:ident, $store_masked:ident,
+        $splat:ident, $load:ident, $load_masked:ident, $store:ident, $store_parts:ident,
         $add:ident, $fma:ident, $zip_low:ident, $zip_high:ident, $swap:ident
     ) => {
         impl Simd for $vector {
@@ -159,16 +159,10 @@ macro_rules! avx2 {
 
             #[inline(always)]
             unsafe fn store_first(self, to: *mut $elem, n: usize) {
-                // Masked stores take tens of cycles on AMD: not for whole vectors.
-                if n == $lanes {
-                    // SAFETY: the trait's contract: AVX2 is there, the pointer is valid.
-                    return unsafe { $store(to, self) };
-                }
-                // SAFETY: as for `load_first`.
-                unsafe {
-                    let mask = _mm256_loadu_si256($ramp.as_ptr().add($lanes - n).cast());
-                    $store_masked(to, mask, self)
-                }
+                // Masked stores take tens of cycles on AMD: halves instead.
+                // SAFETY: the trait's contract: AVX2 is there, and the pointer
+                // is valid for n elements.
+                unsafe { $store_parts(to, self, n) }
             }
 
             #[inline(always)]
@@ -192,20 +186,94 @@ macro_rules! avx2 {
                     ($swap::<0x20>(low, high), $swap::<0x31>(low, high))
                 }
             }
+
+            #[inline(always)]
+            unsafe fn transpose(square: &mut [Self; MAX_LANES]) {
+                const HALF: usize = $lanes / 2;
+                // SAFETY: the trait's contract: AVX2 is there.
+                unsafe {
+                    // Quarters first, which are squares in halves of registers;
+                    // then these are riffled, one shuffle instead of two each.
+                    for i in 0..HALF {
+                        let (low, high) = (square[i], square[i + HALF]);
+                        (square[i], square[i + HALF]) = ($swap::<0x20>(low, high), $swap::<0x31>(low, high));
+                    }
+                    let mut riffles = HALF;
+                    while riffles > 1 {
+                        let before = *square;
+                        for i in 0..HALF {
+                            let (from, to) = (i + i / (HALF / 2) * (HALF / 2), 2 * i);
+                            square[to] = $zip_low(before[from], before[from + HALF / 2]);
+                            square[to + 1] = $zip_high(before[from], before[from + HALF / 2]);
+                        }
+                        riffles /= 2;
+                    }
+                }
+            }
         }
     };
 }
 
 avx2! {
     __m256 of 8 f32, mask RAMP_32,
-    _mm256_set1_ps, _mm256_loadu_ps, _mm256_maskload_ps, _mm256_storeu_ps, _mm256_maskstore_ps,
+    _mm256_set1_ps, _mm256_loadu_ps, _mm256_maskload_ps, _mm256_storeu_ps, store_first_ps,
     _mm256_add_ps, _mm256_fmadd_ps, _mm256_unpacklo_ps, _mm256_unpackhi_ps, _mm256_permute2f128_ps
 }
 
 avx2! {
     __m256d of 4 f64, mask RAMP_64,
-    _mm256_set1_pd, _mm256_loadu_pd, _mm256_maskload_pd, _mm256_storeu_pd, _mm256_maskstore_pd,
+    _mm256_set1_pd, _mm256_loadu_pd, _mm256_maskload_pd, _mm256_storeu_pd, store_first_pd,
     _mm256_add_pd, _mm256_fmadd_pd, _mm256_unpacklo_pd, _mm256_unpackhi_pd, _mm256_permute2f128_pd
+}
+
+/// Stores the first n of 8 lanes.
+///
+/// # Safety
+///
+/// The machine has AVX2, and `to` is valid for n <= 8 elements.
+#[inline(always)]
+unsafe fn store_first_ps(mut to: *mut f32, x: __m256, n: usize) {
+    // SAFETY: the caller's contract; the parts stored are n elements.
+    unsafe {
+        if n >= 8 {
+            return _mm256_storeu_ps(to, x);
+        }
+        let mut low = _mm256_castps256_ps128(x);
+        if n & 4 != 0 {
+            _mm_storeu_ps(to, low);
+            (to, low) = (to.add(4), _mm256_extractf128_ps::<1>(x));
+        }
+        if n & 2 != 0 {
+            _mm_storel_pd(to.cast(), _mm_castps_pd(low));
+            (to, low) = (to.add(2), _mm_movehl_ps(low, low));
+        }
+        if n & 1 != 0 {
+            _mm_store_ss(to, low);
+        }
+    }
+}
+
+/// Stores the first n of 4 lanes.
+///
+/// # Safety
+///
+/// The machine has AVX2, and `to` is valid for n <= 4 elements.
+#[inline(always)]
+unsafe fn store_first_pd(mut to: *mut f64, x: __m256d, n: usize) {
+    // SAFETY: the caller's contract; the parts stored are n elements.
+    unsafe {
+        if n >= 4 {
+            return _mm256_storeu_pd(to, x);
+        }
+        let mut low = _mm256_castpd256_pd128(x);
+        if n & 2 != 0 {
+            _mm_storeu_pd(to, low);
+            (to, low) = (to.add(2), _mm256_extractf128_pd::<1>(x));
+        }
+        if n & 1 != 0 {
+            _mm_store_sd(to, low);
+        }
+    }
 }
 
 macro_rules! sse2 {
