@@ -118,7 +118,7 @@ mod tests {
     #[test]
     fn planes() {
         let n = Nest::new(&[2, 3, 4], [&[1, 2, 6]]);
-        assert_eq!(n.plane(), [(6, [1]), (4, [6])]);
+        assert_eq!(n.plane(), [(3, [2]), (4, [6])]);
         let n = Nest::new(&[2, 3, 2], [&[-1, 2, 7]]);
         let mut seen = Vec::new();
         n.for_each_plane(|o| seen.push(o[0]));

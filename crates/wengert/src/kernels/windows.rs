@@ -273,7 +273,8 @@ mod tests {
 
     #[test]
     fn the_largest() {
-        let image: Vec<f64> = (0..20).map(|i| ((i * 7) % 5) as f64 - (i == 6) as i32 as f64 * f64::INFINITY).collect();
+        let value = |i: i32| if i == 6 { f64::NEG_INFINITY } else { f64::from(i * 7 % 5) };
+        let image: Vec<f64> = (0..20).map(value).collect();
         for w in [APART, CLOSE] {
             for i in 0..w.places[0] {
                 let (mut best, mut chosen) = (vec![0.0; w.places[1]], vec![0; w.places[1]]);

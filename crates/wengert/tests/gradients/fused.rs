@@ -12,10 +12,10 @@ fused! {
 }
 
 pub(crate) const OPS: &[Entry] = &[
-    op(&["fused"], Two, All, |_, x| film(x[0], x[1])),
-    op(&["fused"], One, All, |_, x| film(x[0], x[0].exp())),
-    op(&["fused"], One, All, |_, x| decay(x[0], 0.7)),
-    op(&["fused"], Two, Positive, |_, x| ratio(x[0], x[1]) * ratio(x[1], x[0])),
-    op(&["fused"], Pair, Distinct, |_, x| chosen(x[0], x[1] + 0.3)),
-    op(&["fused"], Matrix, All, |_, x| film(x[0].transpose(-1, -2), 2.0)),
+    op!(&["fused"], Two, All, |_, x| film(x[0], x[1])),
+    op!(&["fused"], One, All, |_, x| film(x[0], x[0].exp())),
+    op!(&["fused"], One, All, |_, x| decay(x[0], 0.7)),
+    op!(&["fused"], Two, Positive, |_, x| ratio(x[0], x[1]) * ratio(x[1], x[0])),
+    op!(&["fused"], Pair, Distinct, |_, x| chosen(x[0], x[1] + 0.3)),
+    op!(&["fused"], Matrix, All, |_, x| film(x[0].transpose(-1, -2), 2.0)),
 ];
