@@ -20,6 +20,7 @@ pages! {
     without_gradients: "src/without-gradients.md";
     errors: "src/errors.md";
     higher_derivatives: "src/higher-derivatives.md";
+    fused_expressions: "src/fused-expressions.md";
     checking_gradients: "src/checking-gradients.md";
     conventions: "src/conventions.md";
     design_memory: "src/design-memory.md";

@@ -1,16 +1,17 @@
-//! Elementwise functions and reductions. Throughput counts elements.
+//! Elementwise functions, reductions, and what layers of networks are made of.
+//! Throughput counts elements.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use wengert::{Gradients, Tape, Tensor};
+use wengert::{Attention, Conv, Gradients, Pool, Tape, Tensor};
 use wengert_benches::{rng, settings};
 
 /// An op under its name.
 type Named = (&'static str, for<'t> fn(Tensor<'t>, Tensor<'t>) -> Tensor<'t>);
 
-const ELEMENTWISE: [Named; 7] = [
+const ELEMENTWISE: [Named; 13] = [
     ("add", |x, y| x + y),
     ("mul", |x, y| x * y),
     ("div", |x, y| x / y),
@@ -18,16 +19,42 @@ const ELEMENTWISE: [Named; 7] = [
     ("exp", |x, _| x.exp()),
     ("tanh", |x, _| x.tanh()),
     ("sigmoid", |x, _| x.sigmoid()),
+    ("silu", |x, _| x.silu()),
+    ("gelu", |x, _| x.gelu()),
+    ("gelu_tanh", |x, _| x.gelu_tanh()),
+    ("ln", |_, y| y.ln()),
+    ("exp_m1", |x, _| x.exp_m1()),
+    ("erf", |x, _| x.erf()),
 ];
 
-const REDUCTIONS: [Named; 6] = [
+const REDUCTIONS: [Named; 8] = [
     ("sum", |x, _| x.sum()),
     ("sum_rows", |x, _| x.sum_axes(0)),
     ("sum_columns", |x, _| x.sum_axes(1)),
     ("amax_columns", |x, _| x.amax_axes(1)),
     ("logsumexp_columns", |x, _| x.logsumexp_axes(1)),
     ("softmax", |x, _| x.softmax(-1)),
+    ("log_softmax", |x, _| x.log_softmax(-1)),
+    ("layer_norm", |x, _| x.layer_norm(1, None, None, 1e-5)),
 ];
+
+/// Forward and backward, with the shapes of the operands.
+type Network = (&'static str, &'static [&'static [usize]], for<'t> fn(&[Tensor<'t>]) -> Tensor<'t>);
+
+const NETWORKS: [Network; 6] = [
+    ("softmax 1024x64", &[&[1024, 64]], |x| x[0].softmax(-1)),
+    ("layer_norm 1024x128", &[&[1024, 128], &[128], &[128]], |x| x[0].layer_norm(1, Some(x[1]), Some(x[2]), 1e-5)),
+    ("conv2d 32x1x28x28 to 8, 3x3", &[&[32, 1, 28, 28], &[8, 1, 3, 3], &[8]], conv),
+    ("conv2d 32x8x14x14 to 16, 3x3", &[&[32, 8, 14, 14], &[16, 8, 3, 3], &[16]], conv),
+    ("max_pool2d 32x8x28x28, 2x2", &[&[32, 8, 28, 28]], |x| x[0].max_pool2d(Pool::new([2, 2]))),
+    ("attention 64x64x32, causal", &[&[64, 64, 32], &[64, 64, 32], &[64, 64, 32]], |x| {
+        x[0].attention(x[1], x[2], Attention { causal: true, ..Attention::default() })
+    }),
+];
+
+fn conv<'t>(x: &[Tensor<'t>]) -> Tensor<'t> {
+    x[0].conv2d(x[1], Some(x[2]), Conv { padding: [1, 1], ..Conv::default() })
+}
 
 /// Times `op` alone, rewinding now and then.
 fn forward(tape: &mut Tape, shape: [usize; 2], turns: u64, op: Named) -> Duration {
@@ -61,6 +88,30 @@ fn kernels(c: &mut Criterion) {
         }
         group.finish();
     }
+
+    let mut group = c.benchmark_group("networks_and_back");
+    for (name, shapes, op) in NETWORKS {
+        let mut tape = Tape::new();
+        let mut grads = Gradients::new();
+        group.throughput(Throughput::Elements(shapes[0].iter().product::<usize>() as u64));
+        group.bench_function(name, |b| {
+            b.iter_custom(|turns| {
+                let mut time = Duration::ZERO;
+                for _ in 0..turns {
+                    tape.rewind();
+                    let mut rng = rng();
+                    let x: Vec<_> = shapes.iter().map(|s| tape.randn(*s, &mut rng).require_grad()).collect();
+                    let cotangent = tape.ones(op(&x).shape());
+                    grads.zero();
+                    let start = Instant::now();
+                    op(&x).backward_with_into(cotangent, &mut grads);
+                    time += start.elapsed();
+                }
+                time
+            });
+        });
+    }
+    group.finish();
 
     // A chain of passes over one tensor, there and back.
     let mut group = c.benchmark_group("chain_and_back");

@@ -11,12 +11,14 @@
 //! values have to agree, and the two sweeps with each other.
 
 use arbitrary::{Result, Unstructured};
-use wengert::{Gradients, Param, Params, Tape, Tensor};
+use wengert::{Gradients, Param, Params, Tape};
 
-use crate::reference::{Binary, Fold, Nd, Scalars, Unary, broadcast};
+use crate::nd::{Graph, Nd};
+use crate::ops::{self, T, byte};
+use crate::scalars::Scalars;
 
-const MAX_ELEMENTS: usize = 128;
-const MAX_NODES: usize = 6000;
+pub const MAX_ELEMENTS: usize = 128;
+pub const MAX_NODES: usize = 6000;
 const MAX_STEPS: usize = 14;
 
 /// What an input is.
@@ -29,19 +31,21 @@ enum Kind {
 
 /// A tensor of the program, on both sides.
 #[derive(Clone)]
-struct Value<'t> {
-    tensor: Tensor<'t, f64>,
-    nd: Nd,
+pub struct Value<'t> {
+    pub tensor: T<'t>,
+    pub nd: Nd,
     /// Used as `&params[p]` where it stands on the right of an operator.
-    param: Option<Param>,
+    pub param: Option<Param>,
+    /// What the log calls it.
+    pub name: String,
 }
 
 /// A program under way.
-struct Run<'t> {
-    tape: &'t Tape<f64>,
-    params: &'t Params<f64>,
-    scalars: Scalars,
-    values: Vec<Value<'t>>,
+pub struct Run<'t> {
+    pub tape: &'t Tape<f64>,
+    pub params: &'t Params<f64>,
+    graph: Graph,
+    pub values: Vec<Value<'t>>,
     /// Those which want their gradient, as positions in `values`.
     leaves: Vec<usize>,
     log: Vec<String>,
@@ -129,8 +133,8 @@ fn run<'t>(
     wild: bool,
     u: &mut Unstructured<'_>,
 ) -> Result<Vec<u64>> {
-    let mut run =
-        Run { tape, params, scalars: Scalars::default(), values: Vec::new(), leaves: Vec::new(), log: Vec::new() };
+    let graph = Graph::default();
+    let mut run = Run { tape, params, graph, values: Vec::new(), leaves: Vec::new(), log: Vec::new() };
     for (shape, values, kind) in inputs {
         let (tensor, param) = match *kind {
             Kind::Leaf => (tape.input(shape, values).require_grad(), None),
@@ -138,17 +142,18 @@ fn run<'t>(
             Kind::Param(p) => (tape.param(&params[p]), Some(p)),
         };
         let tracked = tensor.requires_grad();
-        let scalars = &mut run.scalars;
-        let leaf = |(i, &v): (usize, &f64)| scalars.leaf(v, if tracked { direction(i) } else { 0.0 });
+        let leaf = |(i, &v)| run.graph.borrow_mut().leaf(v, if tracked { direction(i) } else { 0.0 });
         let at = values.iter().enumerate().map(leaf).collect();
         if tracked {
             run.leaves.push(run.values.len());
         }
-        run.log.push(format!("#{} = {kind:?} {shape:?} {values:?}", run.values.len()));
-        run.values.push(Value { tensor, nd: Nd { shape: shape.clone(), at }, param });
+        let name = format!("#{}", run.values.len());
+        run.log.push(format!("{name} = {kind:?} {shape:?} {values:?}"));
+        let nd = Nd { graph: run.graph.clone(), shape: shape.clone(), at };
+        run.values.push(Value { tensor, nd, param, name });
     }
     for _ in 0..MAX_STEPS {
-        if u.is_empty() || run.scalars.len() > MAX_NODES {
+        if u.is_empty() || run.graph.borrow().len() > MAX_NODES {
             break;
         }
         run.step(u)?;
@@ -157,296 +162,84 @@ fn run<'t>(
 }
 
 impl<'t> Run<'t> {
-    fn push(&mut self, what: String, tensor: Tensor<'t, f64>, nd: Nd) {
-        self.log.push(format!("#{} = {what}", self.values.len()));
+    /// Compares what an op gave, and takes it into the program.
+    pub fn push(&mut self, what: String, tensor: T<'t>, nd: Nd) {
+        let name = format!("#{}", self.values.len());
+        self.log.push(format!("{name} = {what}"));
         assert_eq!(tensor.shape(), nd.shape, "shapes differ\n{}", self.log.join("\n"));
         for (i, (&at, got)) in nd.at.iter().zip(tensor.to_vec()).enumerate() {
-            let (want, err) = (self.scalars.value(at).v, self.scalars.err(at));
+            let (want, err) = (self.graph.borrow().value(at).v, self.graph.borrow().err(at));
             let close = (want - got).abs() <= 1e3 * err + f64::MIN_POSITIVE;
             if !(close || same(want, got) || !err.is_finite() || want.abs() > 1e300) {
                 panic!("element {i} is {got}, not {want} (err {err:e})\n{}", self.log.join("\n"));
             }
         }
-        self.values.push(Value { tensor, nd, param: None });
+        if nd.at.len() <= MAX_ELEMENTS {
+            self.values.push(Value { tensor, nd, param: None, name });
+        }
+    }
+
+    /// A second operand which fits; `x` itself always does.
+    pub fn partner(
+        &self,
+        u: &mut Unstructured<'_>,
+        x: &Value<'t>,
+        fits: impl Fn(&Value<'t>, &Value<'t>) -> bool,
+    ) -> Result<Value<'t>> {
+        let (start, n) = (self.pick(u)?, self.values.len());
+        let found = (0..n).map(|k| &self.values[(start + k) % n]).find(|b| fits(x, b));
+        Ok(found.unwrap_or(x).clone())
     }
 
     fn pick(&self, u: &mut Unstructured<'_>) -> Result<usize> {
         // Late values first, so that programs grow deep.
-        let back = usize::from(u.arbitrary::<u8>()?);
+        let back = byte(u)?;
         Ok(self.values.len() - 1 - back % self.values.len())
     }
 
-    /// A second operand from `start` on which fits; the first always does.
-    fn partner(&self, a: usize, start: usize, fits: impl Fn(&Nd, &Nd) -> bool) -> usize {
-        let n = self.values.len();
-        (0..n).map(|k| (start + k) % n).find(|&b| fits(&self.values[a].nd, &self.values[b].nd)).unwrap_or(a)
-    }
-
     fn step(&mut self, u: &mut Unstructured<'_>) -> Result<()> {
-        let (code, i) = (u.arbitrary::<u8>()?, self.pick(u)?);
+        let (code, i) = (byte(u)? % 16, self.pick(u)?);
         let x = self.values[i].clone();
-        match code % 16 {
-            0..4 => self.binary(u, i),
-            4..8 => self.unary(u, i),
-            8 => self.with_scalar(u, i),
-            9 => self.matmul(u, i),
-            10 | 11 => self.reduce(u, i),
-            12 | 13 => self.view(u, i),
-            14 => self.loss(u, i),
-            _ => {
-                let (what, tensor, nd) = match u.arbitrary::<u8>()? % 4 {
-                    0 => ("detach", x.tensor.detach(), x.nd.map(|x| self.scalars.detach(x))),
-                    1 => {
-                        let y = self.tape.no_grad(|| x.tensor.tanh() * x.tensor);
-                        let nd = x.nd.map(|x| {
-                            let t = self.scalars.unary(Unary::Tanh, x);
-                            let y = self.scalars.binary(Binary::Mul, t, x);
-                            self.scalars.detach(y)
-                        });
-                        ("no_grad(tanh(x) x)", y, nd)
-                    }
-                    2 if self.scalars.ill => return Ok(()),
-                    2 => {
-                        let y = x.tensor.detach().require_grad();
-                        let mut k = 0;
-                        let nd = x.nd.map(|x| {
-                            k += 1;
-                            let (v, err) = (self.scalars.value(x).v, self.scalars.err(x));
-                            self.scalars.leaf_with_error(v, direction(k), err)
-                        });
-                        self.leaves.push(self.values.len());
-                        ("detach, require_grad", y, nd)
-                    }
-                    _ if x.tensor.requires_grad() => ("retain_grad", x.tensor.retain_grad(), x.nd),
-                    _ => return Ok(()),
-                };
-                self.push(format!("{what}(#{i})"), tensor, nd);
-                Ok(())
-            }
-        }
-    }
-
-    fn binary(&mut self, u: &mut Unstructured<'_>, i: usize) -> Result<()> {
-        let (code, start) = (u.arbitrary::<u8>()? % 8, self.pick(u)?);
-        let fits =
-            |a: &Nd, b: &Nd| broadcast(&a.shape, &b.shape).is_some_and(|s| s.iter().product::<usize>() <= MAX_ELEMENTS);
-        let j = self.partner(i, start, fits);
-        let (a, b) = (self.values[i].clone(), self.values[j].clone());
-        let (f, name) = [
-            (Binary::Add, "add"),
-            (Binary::Sub, "sub"),
-            (Binary::Mul, "mul"),
-            (Binary::Div, "div"),
-            (Binary::Maximum, "maximum"),
-            (Binary::Minimum, "minimum"),
-            (Binary::Mul, "mul"),
-            (Binary::Add, "add"),
-        ][usize::from(code)];
-        let x = a.tensor;
-        let tensor = match (f, b.param) {
-            (Binary::Add, Some(p)) => x + &self.params[p],
-            (Binary::Mul, Some(p)) => x * &self.params[p],
-            (Binary::Sub, Some(p)) => x - &self.params[p],
-            (Binary::Add, None) => x + b.tensor,
-            (Binary::Sub, None) => x - b.tensor,
-            (Binary::Mul, None) => x * b.tensor,
-            (Binary::Div, _) => x / b.tensor,
-            (Binary::Maximum, _) => x.maximum(b.tensor),
-            (_, _) => x.minimum(b.tensor),
+        let made = match code {
+            0..5 => return ops::elementwise::step(self, u, i),
+            5 => ops::linear::matmul(self, u, &x)?,
+            6 | 7 => ops::reductions::step(u, &x)?,
+            8 | 9 => crate::shapes::view(u, x.tensor, &x.nd, MAX_ELEMENTS)?,
+            10 | 11 => ops::parts::step(self, u, &x)?,
+            12..15 => ops::rows::step(self, u, &x)?,
+            _ => self.tracking(u, &x)?,
         };
-        let nd = a.nd.zip(&b.nd, |x, y| self.scalars.binary(f, x, y));
-        self.push(format!("{name}(#{i}, #{j})"), tensor, nd);
-        Ok(())
-    }
-
-    fn unary(&mut self, u: &mut Unstructured<'_>, mut i: usize) -> Result<()> {
-        let code = u.arbitrary::<u8>()? % 16;
-        let power = f64::from(u.arbitrary::<u8>()? % 11) / 2.0 - 1.5;
-        let n = power.floor() as i32;
-        // Mostly keep those with a pole away from it.
-        if matches!(code, 1 | 2 | 7 | 9) && u.arbitrary::<u8>()? % 4 > 0 {
-            let x = self.values[i].clone();
-            let nd = x.nd.map(|x| {
-                let s = self.scalars.unary(Unary::Square, x);
-                self.scalars.unary(Unary::AddScalar(0.5), s)
-            });
-            self.push(format!("#{i}^2 + 0.5"), x.tensor.square() + 0.5, nd);
-            i = self.values.len() - 1;
-        }
-        let x = self.values[i].tensor;
-        let (tensor, f) = match code {
-            0 => (x.exp(), Unary::Exp),
-            1 => (x.ln(), Unary::Ln),
-            2 => (x.sqrt(), Unary::Sqrt),
-            3 => (x.square(), Unary::Square),
-            4 => (x.tanh(), Unary::Tanh),
-            5 => (x.sigmoid(), Unary::Sigmoid),
-            6 => (x.relu(), Unary::Relu),
-            7 => (x.recip(), Unary::Recip),
-            8 => (x.abs(), Unary::Abs),
-            9 => (x.powf(power), Unary::Pow(power)),
-            10 => (x.powi(n), if n == 2 { Unary::Square } else { Unary::Pow(n.into()) }),
-            11 => (-x, Unary::Neg),
-            12 => (x.tanh(), Unary::Tanh),
-            13 => (x.sigmoid(), Unary::Sigmoid),
-            14 => (x.relu(), Unary::Relu),
-            _ => (x.abs(), Unary::Abs),
-        };
-        let nd = self.values[i].nd.clone();
-        let nd = nd.map(|x| self.scalars.unary(f, x));
-        self.push(format!("{f:?}(#{i})"), tensor, nd);
-        Ok(())
-    }
-
-    fn with_scalar(&mut self, u: &mut Unstructured<'_>, i: usize) -> Result<()> {
-        let (code, p) = (u.arbitrary::<u8>()? % 10, f64::from(u.arbitrary::<i8>()? >> 2) / 8.0);
-        let p = if p == 0.0 { 0.75 } else { p };
-        let x = self.values[i].tensor;
-        let (tensor, f) = match code {
-            0 => (x + p, Unary::AddScalar(p)),
-            1 => (p + x, Unary::AddScalar(p)),
-            2 => (x - p, Unary::SubScalar(p)),
-            3 => (p - x, Unary::ScalarSub(p)),
-            4 => (x * p, Unary::MulScalar(p)),
-            5 => (p * x, Unary::MulScalar(p)),
-            6 => (x / p, Unary::DivScalar(p)),
-            7 => (p / x, Unary::ScalarDiv(p)),
-            _ => {
-                let f = if code == 8 { Binary::Maximum } else { Binary::Minimum };
-                let tensor = if code == 8 { x.maximum(p) } else { x.minimum(p) };
-                let p_at = self.scalars.leaf(p, 0.0);
-                let nd = self.values[i].nd.clone().map(|x| self.scalars.binary(f, x, p_at));
-                self.push(format!("{f:?}(#{i}, {p})"), tensor, nd);
-                return Ok(());
-            }
-        };
-        let nd = self.values[i].nd.clone().map(|x| self.scalars.unary(f, x));
-        self.push(format!("{f:?}(#{i})"), tensor, nd);
-        Ok(())
-    }
-
-    fn matmul(&mut self, u: &mut Unstructured<'_>, i: usize) -> Result<()> {
-        let (turn, start) = (u.arbitrary::<u8>()?, self.pick(u)?);
-        let mut a = self.values[i].clone();
-        if a.nd.shape.is_empty() {
-            return Ok(());
-        }
-        let swap = |v: &Value<'t>| {
-            let rank = v.nd.shape.len();
-            let mut axes: Vec<usize> = (0..rank).collect();
-            axes.swap(rank - 2, rank - 1);
-            Value { tensor: v.tensor.t(), nd: v.nd.permute(&axes), param: None }
-        };
-        if turn & 1 == 1 && a.nd.shape.len() > 1 {
-            a = swap(&a);
-        }
-        let n = self.values.len();
-        let small = |nd: &Nd| {
-            let k = a.nd.shape[a.nd.shape.len() - 1].max(1);
-            let rows = a.nd.at.len() / k;
-            rows * nd.at.len().max(1) * 4 <= MAX_NODES
-        };
-        for k in 0..n {
-            let j = (start + k) % n;
-            let mut b = self.values[j].clone();
-            if turn & 2 == 2 && b.nd.shape.len() > 1 {
-                b = swap(&b);
-            }
-            if !small(&b.nd) {
-                continue;
-            }
-            let Some(nd) = a.nd.matmul(&b.nd, &mut self.scalars) else { continue };
-            let tensor = match b.param {
-                Some(p) => a.tensor.matmul(&self.params[p]),
-                None => a.tensor.matmul(b.tensor),
-            };
-            let t = ["", "^T"];
-            let (t1, t2) = (t[usize::from(turn & 1)], t[usize::from(turn >> 1 & 1)]);
-            self.push(format!("matmul(#{i}{t1}, #{j}{t2})"), tensor, nd);
-            break;
+        if let Some((what, tensor, nd)) = made {
+            self.push(what, tensor, nd);
         }
         Ok(())
     }
 
-    fn reduce(&mut self, u: &mut Unstructured<'_>, i: usize) -> Result<()> {
-        let (code, mask, keep) = (u.arbitrary::<u8>()? % 6, u32::from(u.arbitrary::<u8>()?), u.arbitrary::<bool>()?);
-        let Value { tensor: x, nd, .. } = self.values[i].clone();
-        let rank = nd.shape.len();
-        let mask = mask & ((1 << rank) - 1);
-        let axes: Vec<isize> = (0..rank as isize).filter(|a| mask >> a & 1 == 1).collect();
-        let axes = axes.as_slice();
-        let nothing = (0..rank).any(|a| mask >> a & 1 == 1 && nd.shape[a] == 0);
-        let (f, tensor) = match (code, keep) {
-            // Choosing from nothing is refused.
-            (2 | 3, _) if nothing => return Ok(()),
-            (0, false) => (Fold::Sum, x.sum_axes(axes)),
-            (0, true) => (Fold::Sum, x.sum_keepdim(axes)),
-            (1, false) => (Fold::Mean, x.mean_axes(axes)),
-            (1, true) => (Fold::Mean, x.mean_keepdim(axes)),
-            (2, false) => (Fold::Amax, x.amax_axes(axes)),
-            (2, true) => (Fold::Amax, x.amax_keepdim(axes)),
-            (3, false) => (Fold::Amin, x.amin_axes(axes)),
-            (3, true) => (Fold::Amin, x.amin_keepdim(axes)),
-            (4, false) => (Fold::LogSumExp, x.logsumexp_axes(axes)),
-            (4, true) => (Fold::LogSumExp, x.logsumexp_keepdim(axes)),
-            _ if rank == 0 => return Ok(()),
-            _ => {
-                let (axis, log) = (mask as usize % rank, keep);
-                let negative = axis as isize - rank as isize;
-                let tensor = if log { x.log_softmax(negative) } else { x.softmax(axis as isize) };
-                let nd = nd.lines(axis, |line| self.scalars.softmax(line, log));
-                self.push(format!("softmax(#{i}, axis {axis}, log {log})"), tensor, nd);
-                return Ok(());
-            }
-        };
-        let nd = nd.fold(mask, keep, |line| self.scalars.fold(f, line));
-        self.push(format!("{f:?}(#{i}, axes {axes:?}, keep {keep})"), tensor, nd);
-        Ok(())
-    }
-
-    fn view(&mut self, u: &mut Unstructured<'_>, i: usize) -> Result<()> {
-        let v = &self.values[i];
-        let Some((what, tensor, nd)) = crate::shapes::view(u, v.tensor, &v.nd, MAX_ELEMENTS)? else { return Ok(()) };
-        self.push(format!("{what} of #{i}"), tensor, nd);
-        Ok(())
-    }
-
-    fn loss(&mut self, u: &mut Unstructured<'_>, i: usize) -> Result<()> {
-        let (code, start) = (u.arbitrary::<u8>()? % 3, self.pick(u)?);
-        let j = self.partner(i, start, |a, b| a.shape == b.shape);
-        let (x, y) = (self.values[i].clone(), self.values[j].clone());
-        let s = &mut self.scalars;
-        let (tensor, nd) = match code {
-            0 => {
-                let nd = x.nd.zip(&y.nd, |a, b| {
-                    let d = s.binary(Binary::Sub, a, b);
-                    s.unary(Unary::Square, d)
-                });
-                (x.tensor.mse_loss(y.tensor), nd)
-            }
+    /// What is tracked changes.
+    fn tracking(&mut self, u: &mut Unstructured<'_>, x: &Value<'t>) -> Result<ops::Made<'t>> {
+        let detached = |nd: &Nd| nd.map(|s, x| s.detach(x));
+        let (what, tensor, nd) = match byte(u)? % 4 {
+            0 => ("detach", x.tensor.detach(), detached(&x.nd)),
             1 => {
-                let nd = x.nd.zip(&y.nd, |a, b| s.binary(Binary::Bce, a, b));
-                (x.tensor.binary_cross_entropy_with_logits(y.tensor), nd)
+                let y = self.tape.no_grad(|| x.tensor.tanh() * x.tensor);
+                ("no_grad(tanh(x) x)", y, detached(&(x.nd.f("tanh") * &x.nd)))
             }
-            _ => {
-                let Some((&classes, rows)) = x.nd.shape.split_last() else { return Ok(()) };
-                let rows: usize = rows.iter().product();
-                // Labels for no classes are out of range, which is refused.
-                if classes == 0 && rows > 0 {
-                    return Ok(());
+            2 if self.graph.borrow().ill => return Ok(None),
+            2 => {
+                let mut k = 0;
+                let nd = x.nd.map(|s, x| {
+                    k += 1;
+                    s.leaf_with_error(s.value(x).v, direction(k), s.err(x))
+                });
+                if nd.at.len() <= MAX_ELEMENTS {
+                    self.leaves.push(self.values.len());
                 }
-                let label = |_| Ok(usize::from(u.arbitrary::<u8>()?) % classes);
-                let labels = (0..rows).map(label).collect::<Result<Vec<usize>>>()?;
-                let soft = x.nd.lines(x.nd.shape.len() - 1, |line| s.softmax(line, true));
-                let picked = (0..rows).map(|r| soft.at[r * classes + labels[r]]);
-                let at = picked.map(|p| s.unary(Unary::Neg, p)).collect();
-                (x.tensor.cross_entropy(&labels), Nd { shape: vec![rows], at })
+                ("detach, require_grad", x.tensor.detach().require_grad(), nd)
             }
+            _ if x.tensor.requires_grad() => ("retain_grad", x.tensor.retain_grad(), x.nd.clone()),
+            _ => return Ok(None),
         };
-        let at = vec![s.fold(Fold::Mean, &nd.at)];
-        let name = ["mse", "bce", "cross_entropy"][usize::from(code)];
-        self.push(format!("{name}(#{i}, #{j})"), tensor, Nd { shape: vec![], at });
-        Ok(())
+        Ok(Some((format!("{what}({})", x.name), tensor, nd)))
     }
 
     /// Differentiates the last value which can be.
@@ -456,14 +249,14 @@ impl<'t> Run<'t> {
             return bits;
         };
         let root = self.values[at].clone();
-        let ill = self.scalars.ill || wild;
-        self.log.push(format!("root #{at}, ill {ill}"));
+        let ill = self.graph.borrow().ill || wild;
+        self.log.push(format!("root {}, ill {ill}", root.name));
         let log = self.log.join("\n");
 
         let c: Vec<f64> = (0..root.nd.at.len()).map(cotangent).collect();
         let cotangent = self.tape.input(&root.nd.shape, &c);
         let roots: Vec<(usize, f64)> = root.nd.at.iter().copied().zip(c).collect();
-        let adjoints = self.scalars.backward(&roots);
+        let adjoints = self.graph.borrow().backward(&roots);
 
         let mut grads = Gradients::new();
         root.tensor.backward_with_into(cotangent, &mut grads);
@@ -472,7 +265,7 @@ impl<'t> Run<'t> {
         root.tensor.backward_with_into(cotangent, &mut twice);
 
         let leaves: Vec<Value<'t>> = self.leaves.iter().map(|&i| self.values[i].clone()).collect();
-        let mut directional: Option<Tensor<'t, f64>> = None;
+        let mut directional: Option<T<'t>> = None;
         let mut all = Vec::new();
         for (leaf, name) in leaves.iter().zip(&self.leaves) {
             let plain = grads.get(leaf.tensor).map(|g| g.as_slice().to_vec());
@@ -491,12 +284,12 @@ impl<'t> Run<'t> {
                     assert!(near(p, a.sum.v, a.size.v), "{what}, reference {}\n{log}", a.sum.v);
                     assert!(near(r, p, a.size.v), "{what}\n{log}");
                     assert!(near(d, 2.0 * p, a.size.v), "{what}\n{log}");
-                } else if !huge(&self.scalars) {
+                } else if !huge(&self.graph.borrow()) {
                     assert!(class(p) == class(r) && class(p) == class(d), "{what}\n{log}");
                 }
                 bits.extend([p.to_bits(), r.to_bits()]);
             }
-            let v: Vec<f64> = leaf.nd.at.iter().map(|&x| self.scalars.value(x).d).collect();
+            let v: Vec<f64> = leaf.nd.at.iter().map(|&x| self.graph.borrow().value(x).d).collect();
             let part = (recorded * self.tape.input(&leaf.nd.shape, &v)).sum();
             directional = Some(directional.map_or(part, |d| d + part));
             all.push(leaf.clone());

@@ -1,17 +1,13 @@
 //! Chains of views and broadcasting.
 
 use arbitrary::{Result, Unstructured};
-use wengert::{Tape, Tensor};
+use wengert::Tape;
 
-use crate::reference::{Nd, broadcast};
+use crate::nd::{Graph, Nd, broadcast};
+use crate::ops::{Made, T};
 
 /// One view of `x`, of at most `max` elements, on both sides.
-pub fn view<'t>(
-    u: &mut Unstructured<'_>,
-    x: Tensor<'t, f64>,
-    nd: &Nd,
-    max: usize,
-) -> Result<Option<(String, Tensor<'t, f64>, Nd)>> {
+pub fn view<'t>(u: &mut Unstructured<'_>, x: T<'t>, nd: &Nd, max: usize) -> Result<Made<'t>> {
     let (code, rank) = (u.arbitrary::<u8>()? % 6, nd.shape.len());
     let sign = |axis: usize, back: bool| if back { axis as isize - rank as isize } else { axis as isize };
     Ok(Some(match code {
@@ -94,7 +90,9 @@ fn chain(u: &mut Unstructured<'_>) -> Result<()> {
     let tape = Tape::new_f64();
     let data: Vec<f64> = (0..count).map(|i| i as f64).collect();
     let x = tape.input(&shape, &data).require_grad();
-    let mut all = vec![(x, Nd { shape: shape.clone(), at: (0..count).collect() })];
+    // Nodes of a graph which is never looked at: positions in `x`.
+    let start = Nd { graph: Graph::default(), shape: shape.clone(), at: (0..count).collect() };
+    let mut all = vec![(x, start)];
     // The sum of everything which was made, each element by its own weight.
     let mut total = tape.scalar(0.0);
     let mut weights = vec![0.0; count];
@@ -112,9 +110,8 @@ fn chain(u: &mut Unstructured<'_>) -> Result<()> {
             assert_eq!(y.as_slice(), values, "{what}");
         }
         // Together with what else fits: the sum of two views of one thing.
-        let fits = |(_, b): &&(Tensor<'_, f64>, Nd)| {
-            broadcast(&nd.shape, &b.shape).is_some_and(|s| s.iter().product::<usize>() <= 2000)
-        };
+        let fits =
+            |(_, b): &&(T<'_>, Nd)| broadcast(&nd.shape, &b.shape).is_some_and(|s| s.iter().product::<usize>() <= 2000);
         if let Some((z, b)) = all.iter().rev().find(fits) {
             let sum = y + *z;
             let shape = broadcast(&nd.shape, &b.shape).expect("fits");

@@ -51,9 +51,9 @@ impl fmt::Display for CheckKind {
             CheckKind::Strided => "non-contiguous inputs against contiguous ones",
             CheckKind::Directional => "directional derivative against central differences",
             CheckKind::DotProduct => "jvp against vjp by the dot-product test",
+            CheckKind::SecondOrder => "second derivative against central differences",
             CheckKind::Allocations => "requests to the allocator from the third turn on",
             CheckKind::SinglePrecision => "f32 against f64",
-            CheckKind::SecondOrder => "second derivative against central differences",
         })
     }
 }
@@ -65,13 +65,19 @@ impl fmt::Display for CheckKind {
 /// use wengert::Array;
 /// let error = wengert_check::check_gradients([Array::from(3.0)], |_, [x]| x.detach() * x).unwrap_err();
 /// let text = error.to_string();
-/// assert!(text.starts_with("first derivative against central differences: input 0 of shape []"), "{text}");
+/// let start = "mul of [[]]: first derivative against central differences: input 0 of shape []: 1 of 1 elements differ";
+/// assert!(text.starts_with(start), "{text}");
 /// ```
 #[derive(Clone, Debug, PartialEq, Error)]
-#[error("{check}: {}: {} of {} elements differ, most at {element:?}: got {got}, expected {expected}",
+#[error("{op} of {shapes:?}: {check}: {}: {} of {} elements differ, most at {element:?}: got {got}, expected {expected}",
     self.place(), self.wrong, self.compared)]
 #[non_exhaustive]
 pub struct CheckError {
+    /// The function: what [`Check::name`](crate::Check::name) calls it, or the
+    /// op which makes its output.
+    pub op: String,
+    /// The shapes of all inputs.
+    pub shapes: Vec<Vec<usize>>,
     /// What was compared.
     pub check: CheckKind,
     /// Which input's gradient is wrong; `None` if it is the function's value

@@ -46,14 +46,19 @@
 //!
 //! # What is checked
 //!
-//! [`CheckKind`] lists it. [`Check`] has the options: steps, tolerance, order.
-//! Values must be where the function is smooth: [`away_from`] keeps clear of
+//! [`CheckKind`] lists it. [`Check`] has the options: steps, tolerance, order,
+//! a reference for the value; [`Check::run_both`] compares `f32` with `f64` too,
+//! [`Check::count`] counts allocations. A [`CheckError`] names the op, the
+//! shapes, the input, the worst element and both numbers. Values must be where the function is smooth: [`away_from`] keeps clear of
 //! kinks, [`distinct`] of ties, [`landing_on`] hits them on purpose, for tests
 //! of conventions.
 
 mod allocator;
 mod check;
+mod closeness;
+mod differences;
 mod error;
+mod function;
 mod strategies;
 mod values;
 

@@ -123,13 +123,44 @@ fn a_function_which_allocates() {
 
 #[test]
 fn a_function_which_is_another_in_single_precision() {
-    let both =
-        |factor: f32| Check::new().run_both([matrix()], 1e-5, |_, [x]| x.tanh() * 2.0, move |_, [x]| x.tanh() * factor);
+    let both = |factor: f32| {
+        Check::new().rounding(1e-5).run_both([matrix()], |_, [x]| x.tanh() * 2.0, move |_, [x]| x.tanh() * factor)
+    };
     both(2.0).unwrap();
     let error = both(2.01).unwrap_err();
     assert_eq!(error.check, CheckKind::SinglePrecision);
     // The value agrees, and the gradient does not.
-    let error =
-        Check::new().run_both([matrix()], 1e-5, |_, [x]| x.exp(), |_, [x]| x.exp() + x - x.detach()).unwrap_err();
+    let error = Check::new()
+        .rounding(1e-5)
+        .run_both([matrix()], |_, [x]| x.exp(), |_, [x]| x.exp() + x - x.detach())
+        .unwrap_err();
     assert_eq!((error.check, error.input), (CheckKind::SinglePrecision, Some(0)));
+}
+
+#[test]
+fn an_error_says_where() {
+    let inputs = || [matrix(), Array::from([1.0, 2.0, 3.0])];
+    let error = check_gradients(inputs(), |_, [a, b]| (a * b.detach()).tanh()).unwrap_err();
+    assert_eq!((&error.op[..], &error.shapes[..]), ("tanh", &[vec![2, 3], vec![3]][..]));
+    let error = Check::new().name("swish").run(inputs(), |_, [a, b]| a * b.detach()).unwrap_err();
+    let text = error.to_string();
+    let start = "swish of [[2, 3], [3]]: first derivative against central differences: input 1 of shape [3]: 3 of 3";
+    assert!(text.starts_with(start), "{text}");
+    assert!(text.contains(&format!("got {}, expected {}", error.got, error.expected)), "{text}");
+}
+
+#[test]
+fn a_recorded_sweep_which_allocates() {
+    let check = Check::new().count(CountingAllocator::requests);
+    let error = check.run([matrix()], |_, [x]| x.square().on_backward(|g| g.reshape(vec![2, 3]))).unwrap_err();
+    assert_eq!(error.check, CheckKind::Allocations);
+}
+
+#[test]
+fn single_precision_passes_the_other_checks_too() {
+    let check = |f: for<'c> fn(&'c Tape, [Tensor<'c>; 1]) -> Tensor<'c>| {
+        Check::new().run_both([matrix()], |_, [x]| x.square(), f).unwrap_err().check
+    };
+    assert_eq!(check(|_, [x]| if x.is_contiguous() { x.square() } else { x }), CheckKind::Strided);
+    assert_eq!(check(|_, [x]| if x.requires_grad() { x.square() } else { x }), CheckKind::NoGrad);
 }

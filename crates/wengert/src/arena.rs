@@ -6,7 +6,7 @@ use std::ptr::NonNull;
 
 use bumpalo::Bump;
 
-use crate::shape::{Layout, contiguous_strides, element_count, is_contiguous};
+use crate::shape::{Layout, element_count};
 
 /// Buffers from this many bytes on start on a cache line of their own; smaller
 /// ones are packed at their natural alignment.
@@ -86,8 +86,7 @@ impl Arena {
         if dims.is_empty() {
             return &Layout::SCALAR;
         }
-        let len = element_count(dims);
-        self.layout(dims, &contiguous_strides(dims), len, true)
+        self.layout(dims, element_count(dims), None)
     }
 
     /// The layout of a view.
@@ -95,13 +94,15 @@ impl Arena {
         if dims.is_empty() {
             return &Layout::SCALAR;
         }
-        self.layout(dims, strides, dims.iter().product(), is_contiguous(dims, strides))
+        self.layout(dims, dims.iter().product(), Some(strides))
     }
 
-    #[inline]
-    fn layout(&self, dims: &[usize], strides: &[isize], len: usize, contiguous: bool) -> &Layout<'_> {
-        let (dims, strides) = (self.copy(dims), self.copy(strides));
-        self.store(Layout { dims, strides, len, contiguous })
+    #[inline(always)]
+    fn layout(&self, dims: &[usize], len: usize, strides: Option<&[isize]>) -> &Layout<'_> {
+        let words = Layout::bytes(dims.len()) / size_of::<usize>();
+        // SAFETY: fresh memory of this size, which lives as long as the borrow
+        // of the arena.
+        unsafe { Layout::place(self.alloc::<usize>(words).cast(), dims, len, strides) }
     }
 
     /// Takes everything back. Capacity is kept, in one chunk.

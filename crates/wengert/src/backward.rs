@@ -7,9 +7,11 @@ use smallvec::SmallVec;
 
 use crate::entries::Entry;
 use crate::gradients::Gradients;
+use crate::kernels::fused::{MAX_INPUTS, Target};
 use crate::kernels::map::copy;
 use crate::kernels::{Out, Value};
 use crate::ops::custom::Custom;
+use crate::ops::fused::Fused;
 use crate::ops::leaf::Leaf;
 use crate::ops::{Emit, Id, Inferred, List, Op, Place, Values, reduce, view};
 use crate::pool::{Held, Pool};
@@ -171,6 +173,22 @@ impl<T: Scalar> Emit for Plain<'_, T> {
                 }
             });
         });
+    }
+
+    fn fused(&mut self, op: Fused, g: Id) {
+        let tape = self.tape;
+        let mut targets: SmallVec<[Option<Target<'_, T>>; MAX_INPUTS]> = SmallVec::new();
+        for x in op.operands() {
+            let entry = tape.entry(x);
+            targets.push(entry.tracked.then(|| {
+                let (data, add) = self.target(x, &entry);
+                let layout = tape.layout(&entry);
+                Target { data, dims: layout.dims, len: layout.len, add }
+            }));
+        }
+        // SAFETY: as in `give_shaped`; an input which stands twice has its
+        // target twice, and the second time adds.
+        unsafe { op.backward(tape.machine.isa, tape, self.value(g), &targets) }
     }
 
     fn dims(&self, x: Id) -> List<usize> {

@@ -11,6 +11,10 @@ use crate::params::{Parameter, Params};
 use crate::scalar::Scalar;
 use crate::slab::Slab;
 use crate::tensor::{Sealed, Tensor};
+use crate::threads::Threads;
+
+/// Elements which one thread adds at a time: enough to be worth taking.
+const CHUNK: usize = 1 << 14;
 
 /// Gradients, as a backward sweep leaves them.
 ///
@@ -143,6 +147,53 @@ impl<T: Scalar> Gradients<T> {
         }
         self.leaves.clear();
         self.sweeping = false;
+    }
+
+    /// Adds the gradients of parameters which another has, as those of another
+    /// thread.
+    ///
+    /// ```
+    /// # use wengert::{Params, Tape};
+    /// let mut params = Params::new();
+    /// let w = params.full("w", [], 3.0);
+    /// let backward = |x: f32| (Tape::new().scalar(x) * &params[w]).backward();
+    /// let other = std::thread::scope(|s| s.spawn(|| backward(20.0)).join().unwrap());
+    /// let mut grads = backward(1.0);
+    /// grads.add(&other);
+    /// assert_eq!(grads.get(&params[w]).unwrap().item(), 21.0);
+    /// ```
+    pub fn add(&mut self, other: &Self) {
+        self.add_by(other, &Threads::default());
+    }
+
+    /// [`Gradients::add`] by several threads.
+    pub(crate) fn add_by(&mut self, other: &Self, threads: &Threads) {
+        self.discard_unfinished();
+        let stores = if other.sweeping { &[][..] } else { &other.stores };
+        for store in stores {
+            let live = store.cells.iter().enumerate().filter(|(_, c)| c.live);
+            for (index, &Cell { offset, len, .. }) in live {
+                let (to, add) = self.parameter(store.id, store.slab.len(), index, offset, len);
+                // SAFETY: the gradient of this parameter, which nobody else has.
+                let to = unsafe { std::slice::from_raw_parts_mut(to, len) };
+                let from = &store.slab.as_slice()[offset..offset + len];
+                threads.for_each_chunk([to], CHUNK, |at, [to]| {
+                    let from = &from[at..at + to.len()];
+                    if add {
+                        to.iter_mut().zip(from).for_each(|(to, from)| *to += *from);
+                    } else {
+                        to.copy_from_slice(from);
+                    }
+                });
+            }
+        }
+        self.end();
+    }
+
+    /// Forgets the gradients of tensors.
+    pub(crate) fn forget_leaves(&mut self) {
+        self.leaves.clear();
+        self.leaves.key = None;
     }
 
     /// The Euclidean norm of all gradients together, computed in `f64`.

@@ -6,7 +6,7 @@ use std::ptr::NonNull;
 use crate::arena::Arena;
 use crate::kernels::Value;
 use crate::scalar::Scalar;
-use crate::shape::{Dims, Layout, Strides, contiguous_strides, is_contiguous};
+use crate::shape::{Dims, Layout, Strides};
 
 /// A tensor of a [`Pool`] (an adjoint or a temporary), by index.
 ///
@@ -125,8 +125,9 @@ impl Pool {
 
     /// Room for a tensor of this shape.
     pub(crate) fn fresh<T: Scalar>(&mut self, dims: &Dims) -> Held {
-        let (layout_owner, layout) = self.layout(dims, &contiguous_strides(dims));
-        let (held, slot) = self.alloc(dims.iter().product::<usize>() * size_of::<T>());
+        let len = dims.iter().product::<usize>();
+        let (layout_owner, layout) = self.layout(dims, len, None);
+        let (held, slot) = self.alloc(len * size_of::<T>());
         (slot.layout, slot.layout_owner) = (layout, layout_owner);
         held
     }
@@ -134,7 +135,7 @@ impl Pool {
     /// A view of memory of `owner`, or of memory which outlives the sweep.
     pub(crate) fn view<T: Scalar>(&mut self, data: *const T, owner: Held, dims: &Dims, strides: &Strides) -> Held {
         self.retain(owner);
-        let (layout_owner, layout) = self.layout(dims, strides);
+        let (layout_owner, layout) = self.layout(dims, dims.iter().product(), Some(strides));
         self.borrowed(data, owner, layout, layout_owner)
     }
 
@@ -157,24 +158,11 @@ impl Pool {
     }
 
     /// A layout in memory of its own.
-    fn layout(&mut self, dims: &[usize], strides: &[isize]) -> (Held, NonNull<Layout<'static>>) {
-        let rank = dims.len();
-        let (held, slot) = self.alloc(size_of::<Layout<'_>>() + 2 * rank * size_of::<usize>());
-        let header = slot.data.cast::<Layout<'static>>();
-        // SAFETY: the memory has room for the header and both lists behind it,
-        // which are aligned like it; nobody else uses it.
-        unsafe {
-            let to = header.as_ptr().add(1).cast::<usize>();
-            to.copy_from_nonoverlapping(dims.as_ptr(), rank);
-            to.add(rank).cast::<isize>().copy_from_nonoverlapping(strides.as_ptr(), rank);
-            header.write(Layout {
-                dims: std::slice::from_raw_parts(to, rank),
-                strides: std::slice::from_raw_parts(to.add(rank).cast(), rank),
-                len: dims.iter().product(),
-                contiguous: is_contiguous(dims, strides),
-            });
-        }
-        (held, header)
+    fn layout(&mut self, dims: &[usize], len: usize, strides: Option<&[isize]>) -> (Held, NonNull<Layout<'static>>) {
+        let (held, slot) = self.alloc(Layout::bytes(dims.len()));
+        // SAFETY: memory of that size from the start of a cache line on, with
+        // one user; it stays as long as it is held.
+        (held, NonNull::from(unsafe { Layout::place(slot.data, dims, len, strides) }))
     }
 
     /// One more user.

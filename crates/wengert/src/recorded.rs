@@ -6,6 +6,7 @@ use smallvec::SmallVec;
 
 use crate::backward::broadcast_axes;
 use crate::ops::custom::Custom;
+use crate::ops::fused::Fused;
 use crate::ops::{Emit, Id, List, Op, Values, binary, reduce, view};
 use crate::scalar::Scalar;
 use crate::tape::Tape;
@@ -82,6 +83,11 @@ impl<T: Scalar> Emit for Recorder<'_, T> {
             assert!(!lost, "{}: its derivative cannot be differentiated: make it of tensors", op.name());
             self.give(x, view::same(contribution.id()));
         });
+    }
+
+    fn fused(&mut self, op: Fused, g: Id) {
+        let wants: SmallVec<[Id; 8]> = op.operands().filter(|&x| self.wants(x)).collect();
+        op.record(self.tape, g, |x| wants.contains(&x), |x, contribution| self.give(x, view::same(contribution)));
     }
 
     fn dims(&self, x: Id) -> List<usize> {

@@ -7,6 +7,7 @@ use std::panic::Location;
 
 use crate::backward::Plain;
 use crate::kernels::gemm::GemmScalar;
+use crate::kernels::single;
 use crate::ops::binary::{self, Binary};
 use crate::ops::unary::{self, Unary};
 use crate::ops::{Id, Op};
@@ -164,10 +165,41 @@ pub trait Scalar:
     fn erf(self) -> Self;
     /// 1 - erf(x), accurate for large x.
     fn erfc(self) -> Self;
+    /// The distribution function of the normal distribution.
+    fn normal_cdf(self) -> Self;
+}
+
+/// The functions of `f64` which `f32` has in [`crate::kernels::single`].
+mod double {
+    macro_rules! functions {
+        ($($name:ident $f:expr;)*) => {
+            $(#[inline(always)]
+            pub(super) fn $name(x: f64) -> f64 {
+                $f(x)
+            })*
+        };
+    }
+
+    functions! {
+        ln f64::ln;
+        ln_1p f64::ln_1p;
+        log2 f64::log2;
+        log10 f64::log10;
+        exp_m1 f64::exp_m1;
+        exp2 f64::exp2;
+        sinh f64::sinh;
+        cosh f64::cosh;
+        asinh libm::asinh;
+        acosh libm::acosh;
+        atanh f64::atanh;
+        erf libm::erf;
+        erfc libm::erfc;
+        normal_cdf |x| 0.5 * libm::erfc(x * -std::f64::consts::FRAC_1_SQRT_2);
+    }
 }
 
 macro_rules! scalar {
-    ($t:ident, $erf:ident, $erfc:ident, $asinh:ident, $acosh:ident) => {
+    ($t:ident, $functions:ident) => {
         impl Compiled for $t {
             #[track_caller]
             fn record(tape: &Tape<$t>, op: Op, location: &'static Location<'static>) -> Id {
@@ -239,15 +271,15 @@ macro_rules! scalar {
             }
             #[inline(always)]
             fn exp_m1(self) -> Self {
-                $t::exp_m1(self)
+                $functions::exp_m1(self)
             }
             #[inline(always)]
             fn ln(self) -> Self {
-                $t::ln(self)
+                $functions::ln(self)
             }
             #[inline(always)]
             fn ln_1p(self) -> Self {
-                $t::ln_1p(self)
+                $functions::ln_1p(self)
             }
             #[inline(always)]
             fn sqrt(self) -> Self {
@@ -263,15 +295,15 @@ macro_rules! scalar {
             }
             #[inline(always)]
             fn exp2(self) -> Self {
-                $t::exp2(self)
+                $functions::exp2(self)
             }
             #[inline(always)]
             fn log2(self) -> Self {
-                $t::log2(self)
+                $functions::log2(self)
             }
             #[inline(always)]
             fn log10(self) -> Self {
-                $t::log10(self)
+                $functions::log10(self)
             }
             #[inline(always)]
             fn sin(self) -> Self {
@@ -299,23 +331,23 @@ macro_rules! scalar {
             }
             #[inline(always)]
             fn sinh(self) -> Self {
-                $t::sinh(self)
+                $functions::sinh(self)
             }
             #[inline(always)]
             fn cosh(self) -> Self {
-                $t::cosh(self)
+                $functions::cosh(self)
             }
             #[inline(always)]
             fn asinh(self) -> Self {
-                libm::$asinh(self)
+                $functions::asinh(self)
             }
             #[inline(always)]
             fn acosh(self) -> Self {
-                libm::$acosh(self)
+                $functions::acosh(self)
             }
             #[inline(always)]
             fn atanh(self) -> Self {
-                $t::atanh(self)
+                $functions::atanh(self)
             }
             #[inline(always)]
             fn floor(self) -> Self {
@@ -343,15 +375,19 @@ macro_rules! scalar {
             }
             #[inline(always)]
             fn erf(self) -> Self {
-                libm::$erf(self)
+                $functions::erf(self)
             }
             #[inline(always)]
             fn erfc(self) -> Self {
-                libm::$erfc(self)
+                $functions::erfc(self)
+            }
+            #[inline(always)]
+            fn normal_cdf(self) -> Self {
+                $functions::normal_cdf(self)
             }
         }
     };
 }
 
-scalar!(f32, erff, erfcf, asinhf, acoshf);
-scalar!(f64, erf, erfc, asinh, acosh);
+scalar!(f32, single);
+scalar!(f64, double);

@@ -1,5 +1,7 @@
 //! Shapes, strides and broadcasting.
 
+use std::ptr::NonNull;
+
 use smallvec::SmallVec;
 
 /// A short list of lengths, on the stack up to eight axes.
@@ -26,7 +28,43 @@ impl Layout<'static> {
     pub(crate) const SCALAR: Layout<'static> = Layout { dims: &[], strides: &[], len: 1, contiguous: true };
 }
 
-impl Layout<'_> {
+impl<'a> Layout<'a> {
+    /// The memory which [`Layout::place`] writes.
+    #[inline]
+    pub(crate) const fn bytes(rank: usize) -> usize {
+        size_of::<Layout<'_>>() + 2 * rank * size_of::<usize>()
+    }
+
+    /// Writes a layout with both its lists behind it: with these strides, or
+    /// row-major. `len` is the product of `dims`.
+    ///
+    /// # Safety
+    /// `to` has [`Layout::bytes`] bytes, aligned like a `usize`, which nobody
+    /// else uses as long as `'a`.
+    #[inline]
+    pub(crate) unsafe fn place(to: NonNull<u8>, dims: &[usize], len: usize, strides: Option<&[isize]>) -> &'a Self {
+        let (rank, header) = (dims.len(), to.cast::<Layout<'a>>());
+        // SAFETY: the caller's: there is room for the header and both lists,
+        // all of which are written before they are read.
+        unsafe {
+            let to_dims = header.add(1).cast::<usize>();
+            let to_strides = to_dims.add(rank).cast::<isize>();
+            let mut step = 1isize;
+            for i in (0..rank).rev() {
+                to_dims.add(i).write(dims[i]);
+                to_strides.add(i).write(strides.map_or(step, |s| s[i]));
+                step = step.wrapping_mul(dims[i].max(1) as isize);
+            }
+            header.write(Layout {
+                dims: std::slice::from_raw_parts(to_dims.as_ptr(), rank),
+                strides: std::slice::from_raw_parts(to_strides.as_ptr(), rank),
+                len,
+                contiguous: strides.is_none_or(|s| is_contiguous(dims, s)),
+            });
+            header.as_ref()
+        }
+    }
+
     pub(crate) fn rank(&self) -> usize {
         self.dims.len()
     }
@@ -43,14 +81,16 @@ impl Layout<'_> {
 #[track_caller]
 pub(crate) fn element_count(dims: &[usize]) -> usize {
     assert!(dims.len() <= MAX_RANK, "a tensor has at most {MAX_RANK} axes, got {}", dims.len());
-    if dims.contains(&0) {
-        return 0;
+    let (mut count, mut fits) = (1usize, true);
+    for &dim in dims {
+        let (product, overflows) = count.overflowing_mul(dim);
+        (count, fits) = (product, fits & !overflows);
     }
-    let count = dims.iter().try_fold(1usize, |n, &d| n.checked_mul(d));
-    match count {
-        Some(n) if n <= isize::MAX as usize / 16 => n,
-        _ => panic!("shape {dims:?} has more elements than memory can hold"),
+    if fits && count <= isize::MAX as usize / 16 {
+        return count;
     }
+    assert!(dims.contains(&0), "shape {dims:?} has more elements than memory can hold");
+    0
 }
 
 #[inline]
@@ -101,16 +141,18 @@ pub(crate) fn broadcast(op: &str, a: &[usize], b: &[usize]) -> Dims {
 
 /// [`broadcast`], or `None` where the shapes do not fit.
 pub(crate) fn try_broadcast(a: &[usize], b: &[usize]) -> Option<Dims> {
-    let rank = a.len().max(b.len());
-    let at = |dims: &[usize], i: usize| (i + dims.len()).checked_sub(rank).map_or(1, |j| dims[j]);
-    (0..rank)
-        .map(|i| match (at(a, i), at(b, i)) {
-            (x, y) if x == y => Some(x),
-            (1, y) => Some(y),
-            (x, 1) => Some(x),
-            _ => None,
-        })
-        .collect()
+    let (long, short) = if a.len() >= b.len() { (a, b) } else { (b, a) };
+    let mut dims = Dims::from_slice(long);
+    let lead = long.len() - short.len();
+    for (x, &y) in dims[lead..].iter_mut().zip(short) {
+        match (*x, y) {
+            (x, y) if x == y => {}
+            (1, y) => *x = y,
+            (_, 1) => {}
+            _ => return None,
+        }
+    }
+    Some(dims)
 }
 
 /// The strides by which a tensor is read as if it had the shape `to`.
@@ -206,12 +248,17 @@ impl Axes for std::ops::RangeFull {
 
 /// The shape which is left when the axes of `mask` are reduced.
 pub(crate) fn reduced(dims: &[usize], mask: u64, keepdim: bool) -> Dims {
-    let of = |(i, &d): (usize, &usize)| match mask >> i & 1 {
-        0 => Some(d),
-        _ if keepdim => Some(1),
-        _ => None,
-    };
-    dims.iter().enumerate().filter_map(of).collect()
+    let mut left = Dims::from_slice(dims);
+    let mut rank = 0;
+    for (i, &dim) in dims.iter().enumerate() {
+        let reduced = mask >> i & 1 == 1;
+        if keepdim || !reduced {
+            left[rank] = if reduced { 1 } else { dim };
+            rank += 1;
+        }
+    }
+    left.truncate(rank);
+    left
 }
 
 /// How many elements of `dims` are reduced into one.

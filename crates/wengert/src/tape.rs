@@ -19,6 +19,7 @@ use crate::params::{Parameter, new_identity};
 use crate::recorded::Recording;
 use crate::scalar::Scalar;
 use crate::shape::Layout;
+use crate::threads::Threads;
 
 /// The leaves which stand for the parameters of one store, by index.
 struct StoreTable {
@@ -204,6 +205,25 @@ impl<T: Scalar> Tape<T> {
         self.machine.gemm.set(backend);
     }
 
+    /// Who computes large matrix products from now on, forward and backward;
+    /// smaller ones, and everything else, are left to the tape's own thread.
+    ///
+    /// Which products are cut, and how, depends on their shapes alone: with
+    /// any number of threads but 1 the result is the same to the last bit, and
+    /// with 1 the same but for rounding. Products with batch axes are not cut.
+    /// For many small ones there are [`Workers`](crate::Workers).
+    ///
+    /// ```
+    /// use wengert::{Tape, Threads};
+    /// let tape = Tape::new();
+    /// tape.set_threads(&Threads::new(2));
+    /// let x = tape.ones([256, 512]);
+    /// assert_eq!(x.matmul(x.t()).to_vec(), vec![512.0; 256 * 256]);
+    /// ```
+    pub fn set_threads(&self, threads: &Threads) {
+        self.machine.threads.borrow_mut().clone_from(threads);
+    }
+
     /// Whether every op from now on checks its result, and panics at the line
     /// of the program which made the first value that is NaN or infinite.
     ///
@@ -272,7 +292,7 @@ impl<T: Scalar> Tape<T> {
         child.rewind();
         child.recording.set(false);
         child.check_finite.set(self.check_finite.get());
-        child.machine.gemm.set(self.machine.gemm.get());
+        child.machine.follow(&self.machine);
         let result = f(&child);
         self.child.set(Some(child));
         result
@@ -285,7 +305,7 @@ impl<T: Scalar> Tape<T> {
         let mut grads = self.block_gradients.take().unwrap_or_default();
         child.rewind();
         child.check_finite.set(self.check_finite.get());
-        child.machine.gemm.set(self.machine.gemm.get());
+        child.machine.follow(&self.machine);
         grads.zero();
         f(&child, &mut grads);
         self.child.set(Some(child));

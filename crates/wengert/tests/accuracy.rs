@@ -23,20 +23,20 @@ macro_rules! functions {
 
 functions! { apply:
     exp 1.0 1.0
-    exp_m1 1.0 1.0
-    exp2 1.0 1.0
-    ln 1.0 1.0
-    ln_1p 1.0 1.0
+    exp_m1 0.6 1.0
+    exp2 0.6 1.0
+    ln 0.6 1.0
+    ln_1p 0.6 1.0
     tanh 2.5 2.5
     sigmoid 2.5 2.5
     log_sigmoid 2.5 2.5
-    erf 1.0 1.0
-    erfc 2.0 2.0
-    gelu 200.0 100.0
+    erf 0.6 1.0
+    erfc 0.6 2.0
+    gelu 8.0 100.0
     sin 1.0 1.0
     cos 1.0 1.0
-    sinh 2.0 2.0
-    asinh 2.0 2.0
+    sinh 0.6 2.0
+    asinh 0.6 2.0
     atan 1.0 1.0
 }
 

@@ -10,6 +10,10 @@ use wengert_check::CountingAllocator;
 #[global_allocator]
 static ALLOCATOR: CountingAllocator = CountingAllocator;
 
+wengert::fused! {
+    fn gated(x, a, b) { (x * a + b).sigmoid() * x.maximum(0.5) - 2.0 * b }
+}
+
 /// Requests during `f`.
 fn requests(f: impl FnOnce()) -> u64 {
     let before = CountingAllocator::requests();
@@ -95,6 +99,7 @@ fn every_op<T: Scalar>() {
         "parts": |t, a, b| t.concat([a.narrow(1, 1, 3), a.flip(-1).slice_step(1, .., 2)], 1).select(0, -1).sum() * t.stack([b, b], 0);
         "splits": |_t, a, b| a.split(1, &[2, 3])[1].sum() + a.chunk(0, 3)[0] + b;
         "positions": |_t, a, b| a.index_select(1, &[0, 0, 4, 2, 1]).index_add(0, &[1], b.unsqueeze(0)).gather(0, [1, 5], &[0, 3, 2, 1, 0]);
+        "fused": |_t, a, b| gated(a, b, b.sum()) + gated(b, a, s(0.5));
         "powers": |_t, a, b| a.square().recip() * b.powf(s(1.5)) + a.powi(3) + a.powi(2);
         "kinks": |_t, a, b| a.abs().relu() * b.tanh().sigmoid();
         "sums": |_t, a, b| a.sum() + a.sum_axes(0).sum() + a.sum_keepdim(-1).sum() * b.sum();

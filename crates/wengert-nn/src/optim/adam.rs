@@ -1,8 +1,8 @@
 //! Adam, and its form with decoupled weight decay.
 
-use wengert::{Gradients, Params, Scalar};
+use wengert::{Gradients, Params, Scalar, Threads};
 
-use super::{Optimizer, Progress, below_one, grow, non_negative};
+use super::{CHUNK, Optimizer, Progress, below_one, grow, non_negative};
 
 /// What the two have in common.
 #[derive(Clone, Debug)]
@@ -15,6 +15,7 @@ struct Moments<T> {
     decoupled: bool,
     amsgrad: bool,
     maximize: bool,
+    threads: Threads,
     progress: Progress,
     /// Running means of the gradient and of its square, laid out like the
     /// store.
@@ -34,6 +35,7 @@ impl<T: Scalar> Moments<T> {
             decoupled,
             amsgrad: false,
             maximize: false,
+            threads: Threads::default(),
             progress: Progress::default(),
             mean: Vec::new(),
             square: Vec::new(),
@@ -72,8 +74,15 @@ impl<T: Scalar> Moments<T> {
             let (p, g) = (&mut p[at.clone()], &g[at.clone()]);
             let (m, v) = (&mut self.mean[at.clone()], &mut self.square[at.clone()]);
             match self.amsgrad {
-                false => update(p, g, m, v, &c),
-                true => update_amsgrad(p, g, m, v, &mut self.largest[at], &c),
+                false => {
+                    self.threads.for_each_chunk([p, m, v], CHUNK, |at, [p, m, v]| update(p, &g[at..], m, v, &c));
+                }
+                true => {
+                    let slices = [p, m, v, &mut self.largest[at]];
+                    self.threads.for_each_chunk(slices, CHUNK, |at, [p, m, v, top]| {
+                        update_amsgrad(p, &g[at..], m, v, top, &c);
+                    });
+                }
             }
         }
     }
@@ -111,24 +120,27 @@ impl<T: Scalar> Coefficients<T> {
     }
 }
 
-/// One step. A function over slices of its own, as the next one, so that the
-/// compiler knows that they do not overlap.
-#[inline(never)]
-fn update<T: Scalar>(p: &mut [T], g: &[T], m: &mut [T], v: &mut [T], c: &Coefficients<T>) {
-    for (((p, &g), m), v) in p.iter_mut().zip(g).zip(m).zip(v) {
-        c.moments(*p, g, m, v);
-        *p = c.moved(*p, *m, *v);
+vectorized! {
+    /// One step.
+    fn update<'a, T>(p: &'a mut [T], g: &'a [T], m: &'a mut [T], v: &'a mut [T], c: &'a Coefficients<T>) {
+        for (((p, &g), m), v) in p.iter_mut().zip(g).zip(m).zip(v) {
+            c.moments(*p, g, m, v);
+            *p = c.moved(*p, *m, *v);
+        }
     }
 }
 
-/// One step with the largest mean square so far in place of the current one.
-#[inline(never)]
-fn update_amsgrad<T: Scalar>(p: &mut [T], g: &[T], m: &mut [T], v: &mut [T], top: &mut [T], c: &Coefficients<T>) {
-    for ((((p, &g), m), v), top) in p.iter_mut().zip(g).zip(m).zip(v).zip(top) {
-        c.moments(*p, g, m, v);
-        // Once it is NaN it stays so, as `torch.maximum` has it.
-        *top = if *top >= *v || top.is_nan() { *top } else { *v };
-        *p = c.moved(*p, *m, *top);
+vectorized! {
+    /// One step with the largest mean square so far in place of the current one.
+    fn update_amsgrad<'a, T>(
+        p: &'a mut [T], g: &'a [T], m: &'a mut [T], v: &'a mut [T], top: &'a mut [T], c: &'a Coefficients<T>,
+    ) {
+        for ((((p, &g), m), v), top) in p.iter_mut().zip(g).zip(m).zip(v).zip(top) {
+            c.moments(*p, g, m, v);
+            // Once it is NaN it stays so, as `torch.maximum` has it.
+            *top = if *top >= *v || top.is_nan() { *top } else { *v };
+            *p = c.moved(*p, *m, *top);
+        }
     }
 }
 
@@ -196,6 +208,14 @@ macro_rules! optimizer {
             #[must_use]
             pub fn maximize(mut self, maximize: bool) -> Self {
                 self.0.maximize = maximize;
+                self
+            }
+
+            /// Steps on these threads (default: the caller's alone). The
+            /// result does not depend on their number.
+            #[must_use]
+            pub fn threads(mut self, threads: &Threads) -> Self {
+                self.0.threads = threads.clone();
                 self
             }
         }

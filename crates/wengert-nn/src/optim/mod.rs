@@ -1,5 +1,33 @@
 //! Optimizers on the flat slab of parameters.
 
+/// Defines a loop over slices which is compiled for every instruction set: a
+/// function over slices of its own, so that the compiler knows that they do
+/// not overlap.
+macro_rules! vectorized {
+    ($(#[$meta:meta])* fn $name:ident<'a, T>($($arg:ident: $ty:ty),* $(,)?) $body:block) => {
+        $(#[$meta])*
+        fn $name<'a, T: Scalar>($($arg: $ty),*) {
+            struct Loop<'a, T> {
+                $($arg: $ty),*
+            }
+
+            #[inline(always)]
+            fn body<'a, T: Scalar>($($arg: $ty),*) $body
+
+            impl<T: Scalar> wengert::Vectorize for Loop<'_, T> {
+                type Output = ();
+
+                #[inline(always)]
+                fn run(self) {
+                    body($(self.$arg),*);
+                }
+            }
+
+            wengert::vectorize(Loop { $($arg),* });
+        }
+    };
+}
+
 mod adam;
 mod sgd;
 
@@ -60,6 +88,9 @@ struct Run {
     /// Which step of theirs this is, counted from 1.
     step: u64,
 }
+
+/// Elements which one thread steps at a time: enough to be worth taking.
+const CHUNK: usize = 1 << 13;
 
 /// What every optimizer keeps: which store it belongs to, and how many steps
 /// each parameter has made.

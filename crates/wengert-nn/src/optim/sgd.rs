@@ -1,8 +1,8 @@
 //! Stochastic gradient descent.
 
-use wengert::{Gradients, Params, Scalar};
+use wengert::{Gradients, Params, Scalar, Threads};
 
-use super::{Optimizer, Progress, below_one, grow, non_negative};
+use super::{CHUNK, Optimizer, Progress, below_one, grow, non_negative};
 
 /// Stochastic gradient descent with momentum, as PyTorch's `SGD`.
 ///
@@ -40,6 +40,7 @@ pub struct Sgd<T: Scalar = f32> {
     nesterov: bool,
     weight_decay: f64,
     maximize: bool,
+    threads: Threads,
     progress: Progress,
     /// `v`, laid out like the store; empty without momentum.
     velocity: Vec<T>,
@@ -59,6 +60,7 @@ impl<T: Scalar> Sgd<T> {
             nesterov: false,
             weight_decay: 0.0,
             maximize: false,
+            threads: Threads::default(),
             progress: Progress::default(),
             velocity: Vec::new(),
         }
@@ -117,6 +119,14 @@ impl<T: Scalar> Sgd<T> {
         self.maximize = maximize;
         self
     }
+
+    /// Steps on these threads (default: the caller's alone). The result does
+    /// not depend on their number.
+    #[must_use]
+    pub fn threads(mut self, threads: &Threads) -> Self {
+        self.threads = threads.clone();
+        self
+    }
 }
 
 impl<T: Scalar> Optimizer<T> for Sgd<T> {
@@ -130,7 +140,8 @@ impl<T: Scalar> Optimizer<T> for Sgd<T> {
         if self.momentum == 0.0 {
             for run in runs {
                 let at = run.range.clone();
-                plain(&mut p[at.clone()], &g[at], rate, decay, sign);
+                let (p, g) = (&mut p[at.clone()], &g[at]);
+                self.threads.for_each_chunk([p], CHUNK, |at, [p]| plain(p, &g[at..], rate, decay, sign));
             }
             return;
         }
@@ -150,7 +161,8 @@ impl<T: Scalar> Optimizer<T> for Sgd<T> {
                 from_g: T::from_f64(from_g),
                 from_v: T::from_f64(from_v),
             };
-            heavy(&mut p[at.clone()], &g[at.clone()], &mut self.velocity[at], &c);
+            let (p, g, v) = (&mut p[at.clone()], &g[at.clone()], &mut self.velocity[at]);
+            self.threads.for_each_chunk([p, v], CHUNK, |at, [p, v]| heavy(p, &g[at..], v, &c));
         }
     }
 
@@ -164,12 +176,12 @@ impl<T: Scalar> Optimizer<T> for Sgd<T> {
     }
 }
 
-/// One step without momentum. A function over slices of its own, here as in
-/// [`heavy`], so that the compiler knows that they do not overlap.
-#[inline(never)]
-fn plain<T: Scalar>(p: &mut [T], g: &[T], rate: T, decay: T, sign: T) {
-    for (p, &g) in p.iter_mut().zip(g) {
-        *p -= rate * (sign * g + decay * *p);
+vectorized! {
+    /// One step without momentum.
+    fn plain<'a, T>(p: &'a mut [T], g: &'a [T], rate: T, decay: T, sign: T) {
+        for (p, &g) in p.iter_mut().zip(g) {
+            *p -= rate * (sign * g + decay * *p);
+        }
     }
 }
 
@@ -183,14 +195,15 @@ struct Coefficients<T> {
     from_v: T,
 }
 
-/// One step with momentum.
-#[inline(never)]
-fn heavy<T: Scalar>(p: &mut [T], g: &[T], v: &mut [T], c: &Coefficients<T>) {
-    let &Coefficients { rate, decay, sign, keep, take, from_g, from_v } = c;
-    for ((p, &g), v) in p.iter_mut().zip(g).zip(v) {
-        let g = sign * g + decay * *p;
-        *v = keep * *v + take * g;
-        *p -= rate * (from_g * g + from_v * *v);
+vectorized! {
+    /// One step with momentum.
+    fn heavy<'a, T>(p: &'a mut [T], g: &'a [T], v: &'a mut [T], c: &'a Coefficients<T>) {
+        let &Coefficients { rate, decay, sign, keep, take, from_g, from_v } = c;
+        for ((p, &g), v) in p.iter_mut().zip(g).zip(v) {
+            let g = sign * g + decay * *p;
+            *v = keep * *v + take * g;
+            *p -= rate * (from_g * g + from_v * *v);
+        }
     }
 }
 

@@ -1,4 +1,5 @@
-//! Which instruction set the kernels run on.
+//! Which instruction set the kernels run on, and how a loop is compiled for
+//! each of them.
 
 use std::sync::OnceLock;
 
@@ -58,6 +59,104 @@ impl Isa {
             "avx512" => Some(Isa::Avx512),
             _ => None,
         }
+    }
+}
+
+/// Defines a kernel which is compiled once for every instruction set. Called
+/// with an [`Isa`] before its arguments, it runs the one for that.
+///
+/// What the body calls must be inlined into it (`#[inline(always)]`): a
+/// function by itself is compiled for the baseline. A closure is safe only
+/// where it is called in one place.
+macro_rules! dispatched {
+    (
+        $(#[$meta:meta])*
+        $vis:vis unsafe fn $name:ident<$($t:ident: $bound:path),*>(
+            $($arg:ident: $ty:ty),* $(,)?
+        ) $(-> $out:ty)? $body:block
+    ) => {
+        $(#[$meta])*
+        $vis unsafe fn $name<$($t: $bound),*>(
+            isa: $crate::kernels::isa::Isa, $($arg: $ty),*
+        ) $(-> $out)? {
+            #[inline(always)]
+            unsafe fn body<$($t: $bound),*>($($arg: $ty),*) $(-> $out)? $body
+
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx512f,avx512vl,avx512dq,avx512bw,fma")]
+            unsafe fn avx512<$($t: $bound),*>($($arg: $ty),*) $(-> $out)? {
+                // SAFETY: the caller's contract.
+                unsafe { body::<$($t),*>($($arg),*) }
+            }
+
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx2,fma")]
+            unsafe fn avx2<$($t: $bound),*>($($arg: $ty),*) $(-> $out)? {
+                // SAFETY: the caller's contract.
+                unsafe { body::<$($t),*>($($arg),*) }
+            }
+
+            // SAFETY: the caller's contract; an instruction set is only ever
+            // chosen where the processor has it (`Isa::detect`).
+            unsafe {
+                match isa {
+                    #[cfg(target_arch = "x86_64")]
+                    $crate::kernels::isa::Isa::Avx512 => avx512::<$($t),*>($($arg),*),
+                    #[cfg(target_arch = "x86_64")]
+                    $crate::kernels::isa::Isa::Avx2 => avx2::<$($t),*>($($arg),*),
+                    _ => body::<$($t),*>($($arg),*),
+                }
+            }
+        }
+    };
+}
+pub(crate) use dispatched;
+
+/// A loop over slices which [`vectorize`] compiles for every instruction set.
+///
+/// Implementations put `#[inline(always)]` on `run`, and call nothing in it
+/// which is not inlined: a function by itself is compiled for the baseline.
+pub trait Vectorize {
+    /// What the loop gives back.
+    type Output;
+
+    /// The loop.
+    fn run(self) -> Self::Output;
+}
+
+/// Runs a loop with the widest vectors this machine has, in a plain release
+/// build: for optimizers, or the kernels of ops of your own
+/// ([`CustomOp`](crate::CustomOp)).
+///
+/// ```
+/// use wengert::{Vectorize, vectorize};
+///
+/// /// `x += by`
+/// struct Shift<'a>(&'a mut [f32], f32);
+///
+/// impl Vectorize for Shift<'_> {
+///     type Output = ();
+///
+///     #[inline(always)]
+///     fn run(self) {
+///         for x in self.0 {
+///             *x += self.1;
+///         }
+///     }
+/// }
+///
+/// let mut values = [1.0, 2.0, 3.0];
+/// vectorize(Shift(&mut values, 0.5));
+/// assert_eq!(values, [1.5, 2.5, 3.5]);
+/// ```
+pub fn vectorize<V: Vectorize>(kernel: V) -> V::Output {
+    // SAFETY: safe code, for an instruction set which the machine has.
+    unsafe { run(Isa::detect(), kernel) }
+}
+
+dispatched! {
+    unsafe fn run<V: Vectorize>(kernel: V) -> V::Output {
+        kernel.run()
     }
 }
 

@@ -11,7 +11,7 @@ use crate::shape::broadcast_strides;
 
 /// Elements which are gathered at a time where an operand is not a plain run:
 /// a kilobyte or two per operand stays in the first-level cache.
-const BLOCK: usize = 256;
+pub(super) const BLOCK: usize = 256;
 
 /// `out[i] = f([x0[i], x1[i], ...])`, the operands broadcast to the output.
 ///
@@ -36,11 +36,15 @@ pub(crate) unsafe fn map<T: Scalar, const N: usize>(
 }
 
 /// A kernel over plain runs: operands, output, length.
-type Run<'a, T, const N: usize> = dyn Fn([*const T; N], *mut T, usize) + 'a;
+pub(super) type Run<'a, T, const N: usize> = dyn Fn([*const T; N], *mut T, usize) + 'a;
 
 /// [`map`] where some operand is not a plain run.
 #[inline(never)]
-unsafe fn strided<T: Scalar, const N: usize>(inputs: [Value<'_, T>; N], out: Out<'_, T>, run: &Run<'_, T, N>) {
+pub(super) unsafe fn strided<T: Scalar, const N: usize>(
+    inputs: [Value<'_, T>; N],
+    out: Out<'_, T>,
+    run: &Run<'_, T, N>,
+) {
     let strides = inputs.map(|x| broadcast_strides(x.layout.dims, x.layout.strides, out.dims));
     let nest = Nest::new(out.dims, from_fn::<_, N, _>(|k| &*strides[k]));
     let (len, steps) = nest.inner();
@@ -89,7 +93,7 @@ unsafe fn strided<T: Scalar, const N: usize>(inputs: [Value<'_, T>; N], out: Out
 
 /// [`map`] over plain runs of `n` elements.
 #[inline]
-unsafe fn run<T: Scalar, const N: usize>(
+pub(super) unsafe fn run<T: Scalar, const N: usize>(
     isa: Isa,
     from: [*const T; N],
     to: *mut T,
@@ -154,6 +158,29 @@ unsafe fn body<T: Scalar, const N: usize>(
             for i in 0..n {
                 to.add(i).write(f(from_fn(|k| *from[k].add(i))));
             }
+        }
+    }
+}
+
+/// Copies (or adds) `n` elements of steps of their own.
+///
+/// # Safety
+/// `n` elements may be read and written; they do not overlap.
+pub(crate) unsafe fn copy_run<T: Scalar>(
+    isa: Isa,
+    (from, step): (*const T, isize),
+    (to, to_step): (*mut T, isize),
+    n: usize,
+    add: bool,
+) {
+    // SAFETY: the caller's contract.
+    unsafe {
+        if step == 1 && to_step == 1 {
+            return run(isa, [from], to, n, add, |[x]| x);
+        }
+        for i in 0..n as isize {
+            let (x, to) = (*from.offset(i * step), to.offset(i * to_step));
+            if add { *to += x } else { to.write(x) }
         }
     }
 }

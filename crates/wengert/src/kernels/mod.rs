@@ -8,19 +8,26 @@
 //!   `data[..len]`, and overlaps no input;
 //! * shapes have been checked by the op's layout inference.
 
+pub(crate) mod fused;
 pub(crate) mod gemm;
 pub(crate) mod isa;
+mod lines;
 pub(crate) mod linalg;
 pub(crate) mod map;
 pub(crate) mod math;
 pub(crate) mod nest;
+pub(crate) mod norm;
 pub(crate) mod reduce;
+pub(crate) mod single;
 pub(crate) mod softmax;
+pub(crate) mod windows;
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::mem::MaybeUninit;
 
+use crate::scalar::Scalar;
 use crate::shape::Layout;
+use crate::threads::Threads;
 use gemm::GemmBackend;
 use isa::Isa;
 
@@ -45,13 +52,26 @@ pub(crate) struct Out<'a, T> {
 pub(crate) struct Machine<T> {
     pub(crate) isa: Isa,
     pub(crate) gemm: Cell<GemmBackend>,
+    /// Who computes large matrix products.
+    pub(crate) threads: RefCell<Threads>,
     /// Where matrix products pack their operands.
     scratch: Cell<Vec<MaybeUninit<T>>>,
 }
 
 impl<T: Copy> Machine<T> {
     pub(crate) fn new() -> Self {
-        Machine { isa: Isa::detect(), gemm: Cell::default(), scratch: Cell::default() }
+        Machine {
+            isa: Isa::detect(),
+            gemm: Cell::default(),
+            threads: RefCell::default(),
+            scratch: Cell::default(),
+        }
+    }
+
+    /// Takes over what was set of another.
+    pub(crate) fn follow(&self, other: &Self) {
+        self.gemm.set(other.gemm.get());
+        self.threads.borrow_mut().clone_from(&other.threads.borrow());
     }
 
     /// Lends `len` elements of scratch memory, kept for the next call.
@@ -65,6 +85,44 @@ impl<T: Copy> Machine<T> {
         }
         f(&mut scratch[..len]);
         self.scratch.set(scratch);
+    }
+}
+
+/// Calls `f` with operands as plain runs, those which are not copied into
+/// scratch memory first, and with `extra` elements of scratch. An operand
+/// without memory stays null.
+///
+/// # Safety
+/// The inputs' part of the contract above.
+pub(crate) unsafe fn with_runs<T: Scalar, const N: usize>(
+    m: &Machine<T>,
+    inputs: [Value<'_, T>; N],
+    extra: usize,
+    f: impl FnOnce([*const T; N], &mut [MaybeUninit<T>]),
+) {
+    let copied = |x: &Value<'_, T>| !x.data.is_null() && !x.layout.contiguous;
+    let room: usize = inputs.iter().filter(|x| copied(x)).map(|x| x.layout.len).sum();
+    m.with_scratch(room + extra, |scratch| {
+        let (mut room, extra) = scratch.split_at_mut(room);
+        let runs = inputs.map(|x| {
+            if !copied(&x) {
+                return x.data;
+            }
+            let (run, rest) = std::mem::take(&mut room).split_at_mut(x.layout.len);
+            room = rest;
+            let out = Out { data: run.as_mut_ptr().cast(), dims: x.layout.dims, len: run.len(), add: false };
+            // SAFETY: the caller's contract; scratch is nobody else's.
+            unsafe { map::copy(m.isa, x, out) };
+            out.data.cast_const()
+        });
+        f(runs, extra);
+    });
+}
+
+impl<'a, T> Value<'a, T> {
+    /// What stands for an operand which is not there.
+    pub(crate) fn none() -> Self {
+        Value { data: std::ptr::null(), layout: &Layout::SCALAR }
     }
 }
 

@@ -40,14 +40,33 @@ impl<const N: usize> Nest<N> {
         self.axes[self.axes.len() - 1]
     }
 
+    /// Length and strides of the two innermost loops, the outer one first; it
+    /// has length 1 if there is one loop alone.
+    pub(crate) fn plane(&self) -> [(usize, [isize; N]); 2] {
+        let outer = self.axes.len().checked_sub(2).map_or((1, [0; N]), |i| self.axes[i]);
+        [outer, self.inner()]
+    }
+
     /// Calls `f` with the operands' offsets at the start of every innermost
     /// loop, in row-major order.
     #[inline(always)]
-    pub(crate) fn for_each(&self, mut f: impl FnMut([isize; N])) {
+    pub(crate) fn for_each(&self, f: impl FnMut([isize; N])) {
+        self.walk(1, f);
+    }
+
+    /// Calls `f` with the operands' offsets at the start of every
+    /// [`plane`](Nest::plane), in row-major order.
+    pub(crate) fn for_each_plane(&self, f: impl FnMut([isize; N])) {
+        self.walk(2, f);
+    }
+
+    /// Walks all loops but the innermost `left`.
+    #[inline(always)]
+    fn walk(&self, left: usize, mut f: impl FnMut([isize; N])) {
         if self.empty {
             return;
         }
-        let outer = &self.axes[..self.axes.len() - 1];
+        let outer = &self.axes[..self.axes.len().saturating_sub(left)];
         let mut offsets = [0isize; N];
         if outer.is_empty() {
             return f(offsets);
@@ -94,6 +113,17 @@ mod tests {
         n.for_each(|o| seen.push(o[0]));
         assert_eq!(n.inner(), (2, [6]));
         assert_eq!(seen, [0, 2, 4, -1, 1, 3]);
+    }
+
+    #[test]
+    fn planes() {
+        let n = Nest::new(&[2, 3, 4], [&[1, 2, 6]]);
+        assert_eq!(n.plane(), [(6, [1]), (4, [6])]);
+        let n = Nest::new(&[2, 3, 2], [&[-1, 2, 7]]);
+        let mut seen = Vec::new();
+        n.for_each_plane(|o| seen.push(o[0]));
+        assert_eq!((n.plane(), seen), ([(3, [2]), (2, [7])], vec![0, -1]));
+        assert_eq!(Nest::new(&[5], [&[3]]).plane(), [(1, [0]), (5, [3])]);
     }
 
     #[test]

@@ -1,7 +1,11 @@
 //! Reductions over any set of axes.
 
+use std::mem::MaybeUninit;
+
+use super::isa::{Isa, dispatched};
+use super::map::copy;
 use super::nest::Nest;
-use super::{Out, Value};
+use super::{Machine, Out, Value};
 use crate::scalar::Scalar;
 use crate::shape::{Dims, Strides, contiguous_strides, reduced};
 
@@ -10,6 +14,8 @@ pub(crate) trait Fold<T> {
     /// The result over no elements.
     const EMPTY: T;
     fn fold(a: T, b: T) -> T;
+    /// `n` times the same element, `n > 0`.
+    fn repeat(a: T, n: usize) -> T;
 }
 
 pub(crate) struct Sum;
@@ -22,6 +28,9 @@ impl<T: Scalar> Fold<T> for Sum {
     fn fold(a: T, b: T) -> T {
         a + b
     }
+    fn repeat(a: T, n: usize) -> T {
+        a * T::from_f64(n as f64)
+    }
 }
 
 // A comparison with NaN is false, so both operands are asked: NaN stays.
@@ -31,6 +40,9 @@ impl<T: Scalar> Fold<T> for Max {
     fn fold(a: T, b: T) -> T {
         if a > b || a.is_nan() { a } else { b }
     }
+    fn repeat(a: T, _: usize) -> T {
+        a
+    }
 }
 
 impl<T: Scalar> Fold<T> for Min {
@@ -39,17 +51,147 @@ impl<T: Scalar> Fold<T> for Min {
     fn fold(a: T, b: T) -> T {
         if a < b || a.is_nan() { a } else { b }
     }
+    fn repeat(a: T, _: usize) -> T {
+        a
+    }
+}
+
+/// How many elements are folded in lanes before halves are.
+pub(crate) const BLOCK: usize = 1024;
+
+/// Folds blocks in halves as they come, like a binary counter: pairwise
+/// summation (Higham, SIAM J. Sci. Comput. 14, 1993), so that the rounding
+/// error of a sum grows with the logarithm of its length.
+struct Halves<T, F> {
+    /// Of `2^i` blocks each, where the bit `i` of `count` is set.
+    parts: [T; usize::BITS as usize],
+    count: usize,
+    fold: std::marker::PhantomData<F>,
+}
+
+impl<T: Scalar, F: Fold<T>> Halves<T, F> {
+    #[inline(always)]
+    fn new() -> Self {
+        Halves { parts: [F::EMPTY; usize::BITS as usize], count: 0, fold: std::marker::PhantomData }
+    }
+
+    #[inline(always)]
+    fn push(&mut self, mut block: T) {
+        let full = self.count.trailing_ones() as usize;
+        for part in &self.parts[..full] {
+            block = F::fold(*part, block);
+        }
+        self.parts[full] = block;
+        self.count += 1;
+    }
+
+    #[inline(always)]
+    fn finish(mut self) -> T {
+        let mut sum = F::EMPTY;
+        while self.count > 0 {
+            sum = F::fold(self.parts[self.count.trailing_zeros() as usize], sum);
+            self.count &= self.count - 1;
+        }
+        sum
+    }
+}
+
+/// Folds a run: blocks in lanes, which become vectors, and blocks in halves.
+#[inline(always)]
+pub(crate) fn tree<T: Scalar, F: Fold<T>>(x: &[T]) -> T {
+    if x.len() <= BLOCK {
+        return lanes::<T, F>(x);
+    }
+    let mut halves = Halves::<T, F>::new();
+    for block in x.chunks(BLOCK) {
+        halves.push(lanes::<T, F>(block));
+    }
+    halves.finish()
+}
+
+/// Folds one block.
+#[inline(always)]
+fn lanes<T: Scalar, F: Fold<T>>(mut x: &[T]) -> T {
+    const WIDE: usize = 64;
+    const NARROW: usize = 16;
+    let mut narrow = [F::EMPTY; NARROW];
+    if x.len() >= WIDE {
+        let mut wide = [F::EMPTY; WIDE];
+        let chunks = x.chunks_exact(WIDE);
+        x = chunks.remainder();
+        for chunk in chunks {
+            for (to, &x) in wide.iter_mut().zip(chunk) {
+                *to = F::fold(*to, x);
+            }
+        }
+        for quarter in wide.chunks_exact(NARROW) {
+            for (to, &x) in narrow.iter_mut().zip(quarter) {
+                *to = F::fold(*to, x);
+            }
+        }
+    }
+    let chunks = x.chunks_exact(NARROW);
+    let rest = chunks.remainder();
+    for chunk in chunks {
+        for (to, &x) in narrow.iter_mut().zip(chunk) {
+            *to = F::fold(*to, x);
+        }
+    }
+    for (to, &x) in narrow.iter_mut().zip(rest) {
+        *to = F::fold(*to, x);
+    }
+    let mut n = NARROW;
+    while n > 1 {
+        n /= 2;
+        let (low, high) = narrow.split_at_mut(n);
+        for (to, &x) in low.iter_mut().zip(&*high) {
+            *to = F::fold(*to, x);
+        }
+    }
+    narrow[0]
+}
+
+/// Elements whose function is computed before they are folded.
+const SHORT: usize = 256;
+
+/// Folds `f` of the elements of runs of one length, computed block by block.
+#[inline(always)]
+pub(crate) fn tree_of<T: Scalar, F: Fold<T>, const N: usize>(x: [&[T]; N], f: impl Fn([T; N]) -> T) -> T {
+    let len = x[0].len();
+    let mut buffer = [MaybeUninit::uninit(); SHORT];
+    if len <= SHORT {
+        return block_of::<T, F, N>(&mut buffer[..len], x, &f);
+    }
+    let mut halves = Halves::<T, F>::new();
+    let mut at = 0;
+    while at < len {
+        let n = SHORT.min(len - at);
+        halves.push(block_of::<T, F, N>(&mut buffer[..n], x.map(|x| &x[at..at + n]), &f));
+        at += n;
+    }
+    halves.finish()
+}
+
+/// One block of [`tree_of`], in a buffer of its length.
+#[inline(always)]
+fn block_of<T: Scalar, F: Fold<T>, const N: usize>(
+    buffer: &mut [MaybeUninit<T>],
+    x: [&[T]; N],
+    f: &impl Fn([T; N]) -> T,
+) -> T {
+    let x = x.map(|x| &x[..buffer.len()]);
+    for (i, to) in buffer.iter_mut().enumerate() {
+        to.write(f(std::array::from_fn(|k| x[k][i])));
+    }
+    // SAFETY: all have been written.
+    lanes::<T, F>(unsafe { &*(std::ptr::from_ref(buffer) as *const [T]) })
 }
 
 /// Folds the axes of `mask` away.
 ///
-/// Runs along reduced axes are folded in a fixed tree of sixteen lanes and
-/// halves (pairwise summation: Higham, SIAM J. Sci. Comput. 14, 1993), so the
-/// rounding error of a sum grows with the logarithm of its length.
-///
 /// # Safety
 /// The contract of [`crate::kernels`]; `out` holds the kept axes.
-pub(crate) unsafe fn reduce<T: Scalar, F: Fold<T>>(x: Value<'_, T>, mask: u64, out: Out<'_, T>) {
+pub(crate) unsafe fn reduce<T: Scalar, F: Fold<T>>(isa: Isa, x: Value<'_, T>, mask: u64, out: Out<'_, T>) {
     let kept = reduced(x.layout.dims, mask, true);
     let mut to: Strides = contiguous_strides(&kept);
     for (i, stride) in to.iter_mut().enumerate() {
@@ -57,8 +199,16 @@ pub(crate) unsafe fn reduce<T: Scalar, F: Fold<T>>(x: Value<'_, T>, mask: u64, o
             *stride = 0;
         }
     }
-    let nest = Nest::new(x.layout.dims, [x.layout.strides, &to]);
-    let (len, [step, to_step]) = nest.inner();
+    // An axis along which the same memory is read again and again is a factor.
+    let mut dims = Dims::from_slice(x.layout.dims);
+    let mut repeated = 1;
+    for (i, dim) in dims.iter_mut().enumerate() {
+        if mask >> i & 1 == 1 && x.layout.strides[i] == 0 && *dim > 1 {
+            repeated *= std::mem::replace(dim, 1);
+        }
+    }
+    let nest = Nest::new(&dims, [x.layout.strides, &to]);
+    let [(rows, [row, to_row]), (len, [step, to_step])] = nest.plane();
     // SAFETY: the nest visits positions of both layouts.
     unsafe {
         if !out.add {
@@ -66,86 +216,166 @@ pub(crate) unsafe fn reduce<T: Scalar, F: Fold<T>>(x: Value<'_, T>, mask: u64, o
                 out.data.add(i).write(F::EMPTY);
             }
         }
-        nest.for_each(|[from, to]| {
-            let from = x.data.offset(from);
-            let to = out.data.offset(to);
-            match (to_step, step) {
-                (0, 1) => *to = F::fold(*to, tree::<T, F>(std::slice::from_raw_parts(from, len))),
-                (0, _) => {
-                    let mut acc = F::EMPTY;
-                    (0..len as isize).for_each(|i| acc = F::fold(acc, *from.offset(i * step)));
-                    *to = F::fold(*to, acc);
-                }
-                _ => {
-                    for i in 0..len as isize {
-                        let to = to.offset(i * to_step);
-                        *to = F::fold(*to, *from.offset(i * step));
-                    }
-                }
+        nest.for_each_plane(|[from, to]| {
+            let (from, to) = (x.data.offset(from), out.data.offset(to));
+            match (to_row, to_step, step) {
+                _ if repeated > 1 => fold_each::<T, F>(from, to, nest.plane(), repeated),
+                (_, 0, 1) => fold_rows::<T, F>(isa, from, row, rows, len, to, to_row),
+                (0, 1, 1) => fold_columns::<T, F>(isa, from, row, rows, len, to),
+                _ => fold_each::<T, F>(from, to, nest.plane(), 1),
             }
         });
     }
 }
 
-/// Folds a run: blocks in sixteen lanes, blocks in halves.
-pub(crate) fn tree<T: Scalar, F: Fold<T>>(x: &[T]) -> T {
-    const LANES: usize = 16;
-    if x.len() > 1024 {
-        let (a, b) = x.split_at((x.len() / 2).next_multiple_of(LANES));
-        return F::fold(tree::<T, F>(a), tree::<T, F>(b));
+/// Folds the elements of a plane one by one, each so many times.
+///
+/// # Safety
+/// The contract of [`reduce`].
+unsafe fn fold_each<T: Scalar, F: Fold<T>>(
+    from: *const T,
+    to: *mut T,
+    [(rows, row), (len, step)]: [(usize, [isize; 2]); 2],
+    times: usize,
+) {
+    for i in 0..rows as isize {
+        for j in 0..len as isize {
+            // SAFETY: positions of the nest.
+            unsafe {
+                let to = to.offset(i * row[1] + j * step[1]);
+                let x = *from.offset(i * row[0] + j * step[0]);
+                *to = F::fold(*to, F::repeat(x, times));
+            }
+        }
     }
-    let mut lanes = [F::EMPTY; LANES];
-    let chunks = x.chunks_exact(LANES);
-    let rest = chunks.remainder();
-    for chunk in chunks {
-        (0..LANES).for_each(|i| lanes[i] = F::fold(lanes[i], chunk[i]));
+}
+
+dispatched! {
+    /// Folds every row of a plane into an element of the output.
+    unsafe fn fold_rows<T: Scalar, F: Fold<T>>(
+        x: *const T, row: isize, rows: usize, len: usize, to: *mut T, to_row: isize,
+    ) {
+        for i in 0..rows as isize {
+            // SAFETY: the rows are in reach of both operands.
+            unsafe {
+                let (x, to) = (std::slice::from_raw_parts(x.offset(i * row), len), to.offset(i * to_row));
+                *to = F::fold(*to, tree::<T, F>(x));
+            }
+        }
     }
-    rest.iter().enumerate().for_each(|(i, &v)| lanes[i] = F::fold(lanes[i], v));
-    let mut n = LANES;
-    while n > 1 {
-        n /= 2;
-        (0..n).for_each(|i| lanes[i] = F::fold(lanes[i], lanes[i + n]));
+}
+
+dispatched! {
+    /// Folds the rows of a plane together into one row, eight at a time;
+    /// many rows in blocks, as [`tree`] does.
+    unsafe fn fold_columns<T: Scalar, F: Fold<T>>(x: *const T, row: isize, rows: usize, len: usize, to: *mut T) {
+        const STRIP: usize = 1024;
+        const ROWS: usize = 256;
+        if rows <= ROWS {
+            // SAFETY: the caller's contract.
+            return unsafe { fold_block::<T, F>(x, row, rows, len, to) };
+        }
+        let mut sums = [F::EMPTY; STRIP];
+        for at in (0..len).step_by(STRIP) {
+            let n = STRIP.min(len - at);
+            for first in (0..rows).step_by(ROWS) {
+                // SAFETY: rows and columns of the plane.
+                unsafe {
+                    let x = x.add(at).offset(first as isize * row);
+                    fold_block::<T, F>(x, row, ROWS.min(rows - first), n, sums.as_mut_ptr());
+                    let to = std::slice::from_raw_parts_mut(to.add(at), n);
+                    for (to, sum) in to.iter_mut().zip(&mut sums) {
+                        *to = F::fold(*to, *sum);
+                        *sum = F::EMPTY;
+                    }
+                }
+            }
+        }
     }
-    lanes[0]
+}
+
+/// One block of [`fold_columns`].
+///
+/// # Safety
+/// Its contract.
+#[inline(always)]
+unsafe fn fold_block<T: Scalar, F: Fold<T>>(x: *const T, row: isize, rows: usize, len: usize, to: *mut T) {
+    const TOGETHER: usize = 8;
+    // SAFETY: rows of the plane, which do not overlap the output.
+    let line = |i: usize| unsafe { std::slice::from_raw_parts(x.offset(i as isize * row), len) };
+    // SAFETY: the caller's contract.
+    let to = unsafe { std::slice::from_raw_parts_mut(to, len) };
+    let mut i = 0;
+    while i + TOGETHER <= rows {
+        let x: [&[T]; TOGETHER] = std::array::from_fn(|k| line(i + k));
+        for (j, to) in to.iter_mut().enumerate() {
+            let pair = |k: usize| F::fold(x[k][j], x[k + 1][j]);
+            let (low, high) = (F::fold(pair(0), pair(2)), F::fold(pair(4), pair(6)));
+            *to = F::fold(*to, F::fold(low, high));
+        }
+        i += TOGETHER;
+    }
+    while i < rows {
+        for (to, &x) in to.iter_mut().zip(line(i)) {
+            *to = F::fold(*to, x);
+        }
+        i += 1;
+    }
 }
 
 /// `ln Σ e^x` over the axes of `mask`, shifted by the largest element.
 ///
 /// # Safety
 /// The contract of [`crate::kernels`]; `out` holds the kept axes.
-pub(crate) unsafe fn log_sum_exp<T: Scalar>(x: Value<'_, T>, mask: u64, out: Out<'_, T>) {
+pub(crate) unsafe fn log_sum_exp<T: Scalar>(m: &Machine<T>, x: Value<'_, T>, mask: u64, out: Out<'_, T>) {
     let pick = |reduced: bool| -> (Dims, Strides) {
         let axes = x.layout.dims.iter().zip(x.layout.strides).enumerate();
         axes.filter(|(i, _)| (mask >> i & 1 == 1) == reduced).map(|(_, (&d, &s))| (d, s)).unzip()
     };
-    let (dims, strides) = pick(true);
-    let line = Nest::new(&dims, [&strides]);
-    let (len, [step]) = line.inner();
-    let fold = |from: *const T, init: T, f: &dyn Fn(T, T) -> T| {
-        let mut acc = init;
-        line.for_each(|[offset]| {
-            // SAFETY: the nest visits positions of the layout.
-            (0..len as isize).for_each(|i| acc = f(acc, unsafe { *from.offset(offset + i * step) }));
-        });
-        acc
-    };
-    let (dims, strides) = pick(false);
-    let kept = Nest::new(&dims, [&strides]);
+    let ((dims, strides), (kept, over)) = (pick(true), pick(false));
+    let len = dims.iter().product();
+    let line = crate::shape::Layout { dims: &dims, strides: &strides, len, contiguous: false };
+    let straight = crate::shape::is_contiguous(&dims, &strides);
+    let kept = Nest::new(&kept, [&over]);
     let (n, [step]) = kept.inner();
     let mut to = out.data;
-    kept.for_each(|[offset]| {
-        for i in 0..n as isize {
+    m.with_scratch(if straight { 0 } else { len }, |scratch| {
+        kept.for_each(|[offset]| {
             // SAFETY: the nest visits positions of the layout; the output
-            // holds one element for each.
+            // holds one element for each line, scratch one line.
             unsafe {
-                let from = x.data.offset(offset + i * step);
-                let max = fold(from, T::NEG_INFINITY, &<Max as Fold<T>>::fold);
+                // Not read where nothing is folded: then it may lie anywhere.
+                let from = x.data.wrapping_offset(offset);
+                if straight {
+                    log_sum_exp_rows(m.isa, from, step, n, len, to);
+                } else {
+                    for i in 0..n as isize {
+                        let (from, scratch) = (from.wrapping_offset(i * step), scratch.as_mut_ptr().cast());
+                        let gathered = Out { data: scratch, dims: &dims, len, add: false };
+                        copy(m.isa, Value { data: from, layout: &line }, gathered);
+                        log_sum_exp_rows(m.isa, scratch, 0, 1, len, to.offset(i));
+                    }
+                }
+                to = to.add(n);
+            }
+        });
+    });
+}
+
+dispatched! {
+    /// [`log_sum_exp`] of every row of a plane.
+    unsafe fn log_sum_exp_rows<T: Scalar>(x: *const T, row: isize, rows: usize, len: usize, to: *mut T) {
+        for i in 0..rows {
+            // SAFETY: the rows are in reach, the output holds one element for
+            // each.
+            unsafe {
+                let x = std::slice::from_raw_parts(x.wrapping_offset(i as isize * row), len);
+                let max = tree::<T, Max>(x);
                 // An infinite maximum is the result, not a shift.
                 let shift = if max.is_finite() { max } else { T::ZERO };
-                let sum = fold(from, T::ZERO, &|a, x| a + (x - shift).exp());
-                to.write(sum.ln() + shift);
-                to = to.add(1);
+                let sum = tree_of::<T, Sum, 1>([x], |[x]| (x - shift).exp());
+                to.add(i).write(sum.ln() + shift);
             }
         }
-    });
+    }
 }

@@ -3,145 +3,168 @@
 //! All are shifted by the largest element first, so that no exponential
 //! overflows (Blanchard, Higham, Higham, IMA J. Numer. Anal. 41, 2021).
 
-use super::nest::Nest;
-use super::reduce::{Fold, Max, Sum, tree};
-use super::{Out, Value};
+use super::isa::dispatched;
+use super::lines::{line, lines, write};
+use super::reduce::{Max, Sum, tree, tree_of};
+use super::{Machine, Out, Value};
 use crate::scalar::Scalar;
-use crate::shape::{Dims, contiguous_strides};
 
-/// The elements of one operand along the axis.
-#[derive(Clone, Copy)]
-struct Line<T> {
-    data: *mut T,
-    step: isize,
-    len: usize,
+/// Which elements of a line count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mask {
+    /// All.
+    Nothing,
+    /// All; a line of negative infinities gives 0, not NaN.
+    Infinities,
+    /// Of the line `i` of every matrix those up to `i`; the rest gives 0, and
+    /// so does a line of negative infinities.
+    Future,
 }
 
-impl<T: Scalar> Line<T> {
+impl Mask {
+    /// How many elements of a line count.
     #[inline(always)]
-    fn at(&self, i: usize) -> *mut T {
-        debug_assert!(i < self.len);
-        self.data.wrapping_offset(i as isize * self.step)
-    }
-
-    #[inline(always)]
-    fn get(&self, i: usize) -> T {
-        // SAFETY: within a line of an operand, or of the output where it has
-        // been set (see `lines`).
-        unsafe { *self.at(i) }
-    }
-
-    /// Called for the line of the output alone.
-    #[inline(always)]
-    fn set(&self, i: usize, value: T) {
-        // SAFETY: within a line of the output (see `lines`).
-        unsafe { self.at(i).write(value) }
-    }
-
-    #[inline(always)]
-    fn fold<F: Fold<T>>(&self) -> T {
-        if self.step == 1 {
-            // SAFETY: `len` elements without gaps, all initialised.
-            return tree::<T, F>(unsafe { std::slice::from_raw_parts(self.data, self.len) });
+    fn count(self, line: usize, lines_per_matrix: usize, len: usize) -> usize {
+        match self {
+            Mask::Nothing | Mask::Infinities => len,
+            Mask::Future => len.min(line % lines_per_matrix + 1),
         }
-        (0..self.len).fold(F::EMPTY, |acc, i| F::fold(acc, self.get(i)))
     }
 }
 
-/// An operand, or the output, as memory which is walked line by line.
-type Memory<'a, T> = (*mut T, &'a [isize]);
+/// The length of the axis before the last.
+fn rows_of(dims: &[usize]) -> usize {
+    dims.len().checked_sub(2).map_or(1, |i| dims[i])
+}
 
-/// Calls `f` once per line along `axis`, with the line of each operand and (as
-/// the last one) of the output.
+/// `e^(x_i - max) / Σ_j e^(x_j - max)`. Only the last axis can be masked.
 ///
 /// # Safety
-/// The contract of [`crate::kernels`], operands and output of the shape
-/// `dims`; `f` sets the output's line alone.
-#[inline(always)]
-unsafe fn lines<T: Scalar, const N: usize>(
-    dims: &[usize],
+/// The contract of [`crate::kernels`].
+pub(crate) unsafe fn softmax<T: Scalar>(m: &Machine<T>, x: Value<'_, T>, axis: usize, mask: Mask, out: Out<'_, T>) {
+    let (len, matrix) = (out.dims[axis], rows_of(out.dims));
+    // SAFETY: input and output have one shape.
+    unsafe {
+        lines(m, [x], axis, out, |first, [x], y, n| softmax_lines(m.isa, x, y, first, n, len, matrix, mask));
+    }
+}
+
+dispatched! {
+    unsafe fn softmax_lines<T: Scalar>(
+        x: *const T, y: *mut T, first: usize, lines: usize, len: usize, matrix: usize, mask: Mask,
+    ) {
+        for i in 0..lines {
+            let count = mask.count(first + i, matrix, len);
+            // SAFETY: the caller has as many lines.
+            unsafe {
+                let ([x], y) = (line([x], i, len), y.add(i * len));
+                let (x, rest) = x.split_at(count);
+                let max = tree::<T, Max>(x);
+                if mask != Mask::Nothing && max == T::NEG_INFINITY {
+                    write(y, [x], |_| T::ZERO);
+                } else {
+                    let y = write(y, [x], |[x]| (x - max).exp());
+                    let sum = tree::<T, Sum>(y);
+                    for y in y {
+                        *y = *y / sum;
+                    }
+                }
+                write(y.add(count), [rest], |_| T::ZERO);
+            }
+        }
+    }
+}
+
+/// `x_i - max - ln Σ_j e^(x_j - max)`.
+///
+/// # Safety
+/// The contract of [`crate::kernels`].
+pub(crate) unsafe fn log_softmax<T: Scalar>(m: &Machine<T>, x: Value<'_, T>, axis: usize, out: Out<'_, T>) {
+    let len = out.dims[axis];
+    // SAFETY: input and output have one shape.
+    unsafe {
+        lines(m, [x], axis, out, |_, [x], y, n| log_softmax_lines(m.isa, x, y, n, len));
+    }
+}
+
+dispatched! {
+    unsafe fn log_softmax_lines<T: Scalar>(x: *const T, y: *mut T, lines: usize, len: usize) {
+        for i in 0..lines {
+            // SAFETY: the caller has as many lines.
+            unsafe {
+                let [x] = line([x], i, len);
+                let max = tree::<T, Max>(x);
+                let ln_sum = tree_of::<T, Sum, 1>([x], |[x]| (x - max).exp()).ln();
+                write(y.add(i * len), [x], |[x]| x - max - ln_sum);
+            }
+        }
+    }
+}
+
+/// The derivative of softmax: `y_i (g_i - Σ_j g_j y_j)`, 0 where it is masked.
+///
+/// # Safety
+/// The contract of [`crate::kernels`].
+pub(crate) unsafe fn softmax_grad<T: Scalar>(
+    m: &Machine<T>,
+    g: Value<'_, T>,
+    y: Value<'_, T>,
     axis: usize,
-    memory: [Memory<'_, T>; N],
-    mut f: impl FnMut([Line<T>; N]),
+    mask: Mask,
+    out: Out<'_, T>,
 ) {
-    let mut others = Dims::from_slice(dims);
-    let len = std::mem::replace(&mut others[axis], 1);
-    if len == 0 {
-        return;
+    let (len, matrix) = (out.dims[axis], rows_of(out.dims));
+    // SAFETY: inputs and output have one shape.
+    unsafe {
+        lines(m, [g, y], axis, out, |first, gy, d, n| grad_lines(m.isa, gy, d, first, n, len, matrix, mask));
     }
-    let nest = Nest::new(&others, memory.map(|(_, strides)| strides));
-    let (count, steps) = nest.inner();
-    nest.for_each(|offsets| {
-        for i in 0..count as isize {
-            f(std::array::from_fn(|k| {
-                let (data, strides) = memory[k];
-                Line { data: data.wrapping_offset(offsets[k] + i * steps[k]), step: strides[axis], len }
-            }));
+}
+
+dispatched! {
+    unsafe fn grad_lines<T: Scalar>(
+        gy: [*const T; 2], d: *mut T, first: usize, lines: usize, len: usize, matrix: usize, mask: Mask,
+    ) {
+        for i in 0..lines {
+            let count = mask.count(first + i, matrix, len);
+            // SAFETY: the caller has as many lines.
+            unsafe {
+                let ([g, y], d) = (line(gy, i, len), d.add(i * len));
+                let (counted, rest) = ([&g[..count], &y[..count]], &y[count..]);
+                let dot = tree_of::<T, Sum, 2>(counted, |[g, y]| g * y);
+                write(d, counted, |[g, y]| y * (g - dot));
+                write(d.add(count), [rest], |_| T::ZERO);
+            }
         }
-    });
-}
-
-fn read<'a, T>(x: Value<'a, T>) -> Memory<'a, T> {
-    (x.data.cast_mut(), x.layout.strides)
-}
-
-/// `e^(x_i - max) / sum_j e^(x_j - max)`.
-///
-/// # Safety
-/// The contract of [`crate::kernels`].
-pub(crate) unsafe fn softmax<T: Scalar>(x: Value<'_, T>, axis: usize, out: Out<'_, T>) {
-    // SAFETY: input and output have one shape.
-    unsafe {
-        lines(out.dims, axis, [read(x), (out.data, &contiguous_strides(out.dims))], |[x, y]| {
-            let max = x.fold::<Max>();
-            (0..x.len).for_each(|i| y.set(i, (x.get(i) - max).exp()));
-            let sum = y.fold::<Sum>();
-            (0..x.len).for_each(|i| y.set(i, y.get(i) / sum));
-        });
     }
 }
 
-/// `x_i - max - ln sum_j e^(x_j - max)`.
+/// The derivative of log-softmax: `g_i - e^(y_i) Σ_j g_j`.
 ///
 /// # Safety
 /// The contract of [`crate::kernels`].
-pub(crate) unsafe fn log_softmax<T: Scalar>(x: Value<'_, T>, axis: usize, out: Out<'_, T>) {
-    // SAFETY: input and output have one shape.
-    unsafe {
-        lines(out.dims, axis, [read(x), (out.data, &contiguous_strides(out.dims))], |[x, y]| {
-            let max = x.fold::<Max>();
-            (0..x.len).for_each(|i| y.set(i, (x.get(i) - max).exp()));
-            let ln_sum = y.fold::<Sum>().ln();
-            (0..x.len).for_each(|i| y.set(i, x.get(i) - max - ln_sum));
-        });
-    }
-}
-
-/// The derivative of softmax: `y_i (g_i - sum_j g_j y_j)`.
-///
-/// # Safety
-/// The contract of [`crate::kernels`].
-pub(crate) unsafe fn softmax_grad<T: Scalar>(g: Value<'_, T>, y: Value<'_, T>, axis: usize, out: Out<'_, T>) {
+pub(crate) unsafe fn log_softmax_grad<T: Scalar>(
+    m: &Machine<T>,
+    g: Value<'_, T>,
+    y: Value<'_, T>,
+    axis: usize,
+    out: Out<'_, T>,
+) {
+    let len = out.dims[axis];
     // SAFETY: inputs and output have one shape.
     unsafe {
-        lines(out.dims, axis, [read(g), read(y), (out.data, &contiguous_strides(out.dims))], |[g, y, d]| {
-            (0..g.len).for_each(|i| d.set(i, g.get(i) * y.get(i)));
-            let dot = d.fold::<Sum>();
-            (0..g.len).for_each(|i| d.set(i, y.get(i) * (g.get(i) - dot)));
-        });
+        lines(m, [g, y], axis, out, |_, gy, d, n| log_grad_lines(m.isa, gy, d, n, len));
     }
 }
 
-/// The derivative of log-softmax: `g_i - e^(y_i) sum_j g_j`.
-///
-/// # Safety
-/// The contract of [`crate::kernels`].
-pub(crate) unsafe fn log_softmax_grad<T: Scalar>(g: Value<'_, T>, y: Value<'_, T>, axis: usize, out: Out<'_, T>) {
-    // SAFETY: inputs and output have one shape.
-    unsafe {
-        lines(out.dims, axis, [read(g), read(y), (out.data, &contiguous_strides(out.dims))], |[g, y, d]| {
-            let sum = g.fold::<Sum>();
-            (0..g.len).for_each(|i| d.set(i, g.get(i) - y.get(i).exp() * sum));
-        });
+dispatched! {
+    unsafe fn log_grad_lines<T: Scalar>(gy: [*const T; 2], d: *mut T, lines: usize, len: usize) {
+        for i in 0..lines {
+            // SAFETY: the caller has as many lines.
+            unsafe {
+                let [g, y] = line(gy, i, len);
+                let sum = tree::<T, Sum>(g);
+                write(d.add(i * len), [g, y], |[g, y]| g - y.exp() * sum);
+            }
+        }
     }
 }

@@ -81,8 +81,35 @@ pub(crate) fn div(a: Id, b: Id) -> Op {
 }
 
 #[inline(always)]
-fn truth<T: Scalar>(holds: bool) -> T {
+pub(super) fn truth<T: Scalar>(holds: bool) -> T {
     if holds { T::ONE } else { T::ZERO }
+}
+
+/// A comparison with NaN is false, so a NaN in either place stays.
+#[inline(always)]
+pub(super) fn larger<T: Scalar>(a: T, b: T) -> T {
+    if a > b || a.is_nan() { a } else { b }
+}
+
+#[inline(always)]
+pub(super) fn smaller<T: Scalar>(a: T, b: T) -> T {
+    if a < b || a.is_nan() { a } else { b }
+}
+
+#[inline(always)]
+pub(super) fn pow_ln<T: Scalar>(a: T, b: T) -> T {
+    if a == T::ZERO && b >= T::ZERO { T::ZERO } else { a.powf(b) * a.ln() }
+}
+
+/// What of `g` goes to one of two which compete. A comparison with NaN is
+/// false: then nobody loses, and the NaN's cotangent goes to both.
+#[inline(always)]
+pub(super) fn share<T: Scalar>(g: T, loses: bool, ties: bool) -> T {
+    match (loses, ties) {
+        (_, true) => g / (T::ONE + T::ONE),
+        (true, _) => T::ZERO,
+        _ => g,
+    }
 }
 
 /// Hands the function of two numbers which `$f` names to the macro `$with`.
@@ -93,9 +120,8 @@ macro_rules! function {
             Sub => $with!(|[a, b]| a - b),
             Mul => $with!(|[a, b]| a * b),
             Div => $with!(|[a, b]| a / b),
-            // A comparison with NaN is false, so a NaN in either place stays.
-            Maximum => $with!(|[a, b]| if a > b || a.is_nan() { a } else { b }),
-            Minimum => $with!(|[a, b]| if a < b || a.is_nan() { a } else { b }),
+            Maximum => $with!(|[a, b]| larger(a, b)),
+            Minimum => $with!(|[a, b]| smaller(a, b)),
             NegMul => $with!(|[a, b]| -(a * b)),
             ExpSub => $with!(|[a, b]| if b == T::NEG_INFINITY { a.exp() } else { (a - b).exp() }),
             BceWithLogits => $with!(|[x, t]| {
@@ -108,7 +134,7 @@ macro_rules! function {
                 (t - T::ONE) * ln((-x).ln_1p()) - t * ln(x.ln())
             }),
             Pow => $with!(|[a, b]| a.powf(b)),
-            PowLn => $with!(|[a, b]| if a == T::ZERO && b >= T::ZERO { T::ZERO } else { a.powf(b) * a.ln() }),
+            PowLn => $with!(|[a, b]| pow_ln(a, b)),
             Atan2 => $with!(|[a, b]| a.atan2(b)),
             Hypot => $with!(|[a, b]| a.hypot(b)),
             Equal => $with!(|[a, b]| truth(a == b)),
@@ -318,13 +344,6 @@ impl Share {
     }
 
     pub(crate) unsafe fn run<T: Scalar>(&self, v: &impl Values<T>, out: Out<'_, T>, m: &Machine<T>) {
-        // A comparison with NaN is false: then nobody loses, and the NaN's
-        // cotangent goes to both.
-        let share = |g: T, loses: bool, ties: bool| match (loses, ties) {
-            (_, true) => g / (T::ONE + T::ONE),
-            (true, _) => T::ZERO,
-            _ => g,
-        };
         let values = self.operands().map(|x| v.value(x));
         // SAFETY: the caller's contract.
         unsafe {

@@ -1,10 +1,11 @@
-//! Convolutions and pooling: sliding windows are views, and the rest is
-//! products and reductions.
-
-use smallvec::SmallVec;
+//! Convolutions and pooling: the methods.
 
 use super::arrange::Padding;
+use super::convolve::{Convolution, Convolve};
+use super::maxpool::{MaxPool, Pooling};
 use super::slice::{Step, straight};
+use super::{Op, Ref};
+use crate::kernels::windows::Windows;
 use crate::scalar::Scalar;
 use crate::shape::Dims;
 use crate::tensor::{Operand, Tensor};
@@ -81,15 +82,33 @@ fn windows<const N: usize>(op: &str, of: &[usize], size: [usize; N], stride: [us
     counts
 }
 
-/// The steps of windows over the last `N` axes: `first` axes go straight, then
-/// the part has `N` axes along the windows' elements and `N` that count them.
-fn sliding<const N: usize>(first: usize, stride: [usize; N], dilation: [usize; N]) -> SmallVec<[Step; 8]> {
-    let mut steps = straight(first);
-    for i in 0..N {
-        steps.push(Step { part: first + i, whole: first + i, by: dilation[i] as isize });
-        steps.push(Step { part: first + N + i, whole: first + i, by: stride[i] as isize });
+/// Windows along `N` axes, the last ones of two: a first axis which is not
+/// there has length 1.
+fn on_two_axes<const N: usize>(
+    image: &[usize],
+    size: &[usize],
+    places: &[usize],
+    [stride, padding, dilation]: [[usize; N]; 3],
+) -> Windows {
+    let of = |list: &[usize], missing: usize| {
+        let mut both = [missing; 2];
+        both[2 - N..].copy_from_slice(list);
+        both
+    };
+    Windows {
+        image: of(image, 1),
+        size: of(size, 1),
+        places: of(places, 1),
+        stride: of(&stride, 1),
+        padding: of(&padding, 0),
+        dilation: of(&dilation, 1),
     }
-    steps
+}
+
+impl<const N: usize> Conv<N> {
+    fn windows(&self, image: &[usize], size: &[usize], places: &[usize]) -> Windows {
+        on_two_axes(image, size, places, [self.stride, self.padding, self.dilation])
+    }
 }
 
 impl<'t, T: Scalar> Tensor<'t, T> {
@@ -100,10 +119,17 @@ impl<'t, T: Scalar> Tensor<'t, T> {
     }
 
     #[track_caller]
+    fn check_bias(self, op: &str, bias: Option<Self>, channels: usize) {
+        if let Some(bias) = bias {
+            assert!(bias.shape() == [channels], "{op}: a bias of shape {:?} for {channels} channels", bias.shape());
+        }
+    }
+
+    #[track_caller]
     fn with_bias(self, op: &str, bias: Option<Self>, spatial: usize) -> Self {
         let Some(bias) = bias else { return self };
         let channels = self.shape()[1];
-        assert!(bias.shape() == [channels], "{op}: a bias of shape {:?} for {channels} channels", bias.shape());
+        self.check_bias(op, Some(bias), channels);
         let mut dims = Dims::from_elem(1, spatial + 1);
         dims[0] = channels;
         self + bias.reshape(dims)
@@ -118,25 +144,15 @@ impl<'t, T: Scalar> Tensor<'t, T> {
             && kernel[1] * groups == from[1]
             && kernel[0].is_multiple_of(groups);
         assert!(fits, "{op}: the weight {kernel:?} does not fit an input of {from:?} in {groups} groups");
-        let (batch, outputs, inner) = (from[0], kernel[0], kernel[1]);
-        let mut size = [0; N];
-        size.copy_from_slice(&kernel[2..]);
-        let x = self.padded(conv.padding, T::ZERO);
-        let counts = windows(op, &x.shape()[2..], size, conv.stride, conv.dilation);
-        // [batch, group, channel, element of the window.., window..]
-        let mut whole = Dims::from_slice(&[batch, groups, inner]);
-        whole.extend_from_slice(&x.shape()[2..]);
-        let mut part = Dims::from_slice(&[batch, groups, inner]);
-        part.extend_from_slice(&size);
-        part.extend_from_slice(&counts);
-        let starts = Dims::from_elem(0, 3 + N);
-        let columns = x.reshape(whole).part(&starts, &part, &sliding(3, conv.stride, conv.dilation));
-        let (taps, places) = (inner * size.iter().product::<usize>(), counts.iter().product::<usize>());
-        let columns = columns.reshape([batch, groups, taps, places]);
-        let product = weight.reshape([groups, outputs / groups, taps]).matmul(columns);
-        let mut dims = Dims::from_slice(&[batch, outputs]);
-        dims.extend_from_slice(&counts);
-        product.reshape(dims).with_bias(op, bias, N)
+        let (batch, outer, inner) = (from[0], kernel[0] / groups, kernel[1]);
+        let padded: [usize; N] = std::array::from_fn(|i| from[2 + i] + 2 * conv.padding[i]);
+        let size = std::array::from_fn(|i| kernel[2 + i]);
+        let counts = windows(op, &padded, size, conv.stride, conv.dilation);
+        let windows = conv.windows(&from[2..], &kernel[2..], &counts);
+        self.check_bias(op, bias, outer * groups);
+        let how = self.tape().arena().store(Convolution { batch, groups, inner, outer, windows, axes: N });
+        let b = bias.map(|b| self.operand(b).id());
+        self.record(Op::Convolve(Convolve::Forward { x: self.id(), w: weight.id(), b, how: Ref::new(how) }))
     }
 
     #[track_caller]
@@ -145,32 +161,19 @@ impl<'t, T: Scalar> Tensor<'t, T> {
         let fits = from.len() == N + 2 && kernel.len() == N + 2 && groups > 0;
         let fits = fits && kernel[0] == from[1] && from[1].is_multiple_of(groups);
         assert!(fits, "{op}: the weight {kernel:?} does not fit an input of {from:?} in {groups} groups");
-        let (batch, inner, outputs) = (from[0], from[1] / groups, kernel[1]);
-        let places: usize = from[2..].iter().product();
-        let taps: usize = kernel[2..].iter().product();
-        let x = self.reshape([batch, groups, inner, places]);
-        let columns = weight.reshape([groups, inner, outputs * taps]).t().matmul(x);
-        let mut part = Dims::from_slice(&[batch, groups, outputs]);
-        part.extend_from_slice(&kernel[2..]);
-        part.extend_from_slice(&from[2..]);
-        let mut whole = Dims::from_slice(&[batch, groups, outputs]);
-        for i in 0..N {
-            let (n, k) = (from[2 + i], kernel[2 + i]);
+        let (batch, outer, inner) = (from[0], from[1] / groups, kernel[1]);
+        let image: [usize; N] = std::array::from_fn(|i| {
+            let (n, k, p) = (from[2 + i], kernel[2 + i], conv.padding[i]);
             let some = n > 0 && k > 0 && conv.stride[i] > 0 && conv.dilation[i] > 0;
             assert!(some, "{op}: a size, stride or dilation is 0");
-            whole.push((n - 1) * conv.stride[i] + conv.dilation[i] * (k - 1) + 1 + conv.output_padding[i]);
-        }
-        let starts = Dims::from_elem(0, 3 + N);
-        let steps = sliding(3, conv.stride, conv.dilation);
-        let mut y = columns.reshape(part).part_of(&whole, &starts, &steps);
-        for i in 0..N {
-            let (n, p) = (whole[3 + i], conv.padding[i]);
-            assert!(2 * p <= n, "{op}: a padding of {p} cuts off more than {n} positions");
-            y = y.narrow(3 + i as isize, p, n - 2 * p);
-        }
-        let mut dims = Dims::from_slice(&[batch, groups * outputs]);
-        dims.extend_from_slice(&y.shape()[3..]);
-        y.reshape(dims).with_bias(op, bias, N)
+            let whole = (n - 1) * conv.stride[i] + conv.dilation[i] * (k - 1) + 1 + conv.output_padding[i];
+            assert!(2 * p <= whole, "{op}: a padding of {p} cuts off more than {whole} positions");
+            whole - 2 * p
+        });
+        let windows = conv.windows(&image, &kernel[2..], &from[2..]);
+        let how = self.tape().arena().store(Convolution { batch, groups, inner, outer, windows, axes: N });
+        let op_of = Convolve::ToInput { g: self.id(), w: weight.id(), how: Ref::new(how) };
+        self.record(Op::Convolve(op_of)).with_bias(op, bias, N)
     }
 
     /// The windows over the last `N` axes, their elements along a new last axis.
@@ -196,7 +199,13 @@ impl<'t, T: Scalar> Tensor<'t, T> {
     #[track_caller]
     fn max_pool<const N: usize>(self, op: &str, pool: Pool<N>) -> Self {
         assert!(self.rank() >= N, "{op}: needs {N} axes, got {:?}", self.shape());
-        self.padded(pool.padding, T::NEG_INFINITY).windows_of(op, &pool).max_axis(-1).0
+        let dims = self.shape();
+        let image = &dims[dims.len() - N..];
+        let padded: [usize; N] = std::array::from_fn(|i| image[i] + 2 * pool.padding[i]);
+        let counts = windows(op, &padded, pool.size, pool.stride, pool.dilation);
+        let windows = on_two_axes(image, &pool.size, &counts, [pool.stride, pool.padding, pool.dilation]);
+        let how = Ref::new(self.tape().arena().store(Pooling { windows, axes: N }));
+        self.record(Op::MaxPool(MaxPool::Choose { x: self.id(), by: self.id(), how }))
     }
 
     #[track_caller]

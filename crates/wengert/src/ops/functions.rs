@@ -67,7 +67,80 @@ macro_rules! functions {
                 match self { $($name => curvature!(e t p $row)),* }
             }
         }
+
+        /// The rows as types.
+        #[allow(dead_code, reason = "some are not for users")]
+        pub(crate) mod rows {
+            use super::*;
+
+            $(pub(crate) struct $name;
+
+            impl Row for $name {
+                const FUNCTION: Function = Function::$name;
+
+                #[inline(always)]
+                fn value<T: Scalar>(x: T, p: T) -> T {
+                    number!(x p $row)
+                }
+
+                #[inline(always)]
+                fn slope<T: Scalar>(x: T, y: T, p: T) -> Option<T> {
+                    let _ = (x, y);
+                    number_slope!($name x y p $row)
+                }
+            })*
+        }
     };
+}
+
+/// A function of the table for one number, as a type: so that an expression
+/// compiles only those which it has.
+pub(crate) trait Row {
+    const FUNCTION: Function;
+    fn value<T: Scalar>(x: T, p: T) -> T;
+    /// The derivative at `x`, where the value is `y`; none if it is constant in
+    /// pieces.
+    fn slope<T: Scalar>(x: T, y: T, p: T) -> Option<T>;
+}
+
+macro_rules! number {
+    ($xx:ident $consts:ident { |$x:ident, $p:ident| $value:expr; $($rest:tt)* }) => {{
+        let ($x, $p) = ($xx, $consts);
+        let _ = ($x, $p);
+        $value
+    }};
+}
+
+macro_rules! number_slope {
+    ($name:ident $xx:ident $yy:ident $consts:ident { $_v:expr; op $($rest:tt)* }) => {
+        op_slope(Function::$name, $xx, $yy, $consts)
+    };
+    ($name:ident $xx:ident $yy:ident $consts:ident { $_v:expr; from x $($rest:tt)* }) => {
+        number_slope!($xx $consts $($rest)*)
+    };
+    ($name:ident $xx:ident $yy:ident $consts:ident { $_v:expr; from y $($rest:tt)* }) => {
+        number_slope!($yy $consts $($rest)*)
+    };
+    ($tt:ident $consts:ident |$g:ident, $t:ident, $p:ident| $slope:expr; $($rest:tt)*) => {{
+        let ($g, $t, $p) = (T::ONE, $tt, $consts);
+        let _ = $p;
+        Some($slope)
+    }};
+}
+
+/// The slopes of the rows whose derivative is another op.
+#[inline(always)]
+fn op_slope<T: Scalar>(f: Function, x: T, y: T, p: T) -> Option<T> {
+    match f {
+        AddScalar => Some(T::ONE),
+        Neg | ScalarSub => Some(-T::ONE),
+        MulScalar => Some(p),
+        DivScalar => Some(T::ONE / p),
+        Exp => Some(y),
+        Ln => Some(T::ONE / x),
+        Zero | Sign | Floor | Ceil | Round | Trunc | IsNan | IsInfinite | IsFinite | Negative | NotPositive => None,
+        _ => unreachable!("its slope stands in its row"),
+    }
 }
 
 macro_rules! value {
@@ -169,12 +242,6 @@ fn sign<T: Scalar>(x: T) -> T {
     } else {
         x * T::ZERO
     }
-}
-
-/// The cumulative distribution function of the normal distribution.
-#[inline(always)]
-fn normal_cdf<T: Scalar>(x: T) -> T {
-    c::<T>(0.5) * (-x * c(std::f64::consts::FRAC_1_SQRT_2)).erfc()
 }
 
 /// 2 v(x), where v is what the tanh form of GELU takes the tanh of.
@@ -443,8 +510,8 @@ functions! {
     }
     // x Phi(x)
     Gelu "gelu" {
-        |x, _p| x * normal_cdf(x);
-        from x |g, x, _p| g * (normal_cdf(x) + x * c::<T>(NORMAL) * (c::<T>(-0.5) * x * x).exp());
+        |x, _p| x * x.normal_cdf();
+        from x |g, x, _p| g * (x.normal_cdf() + x * c::<T>(NORMAL) * (c::<T>(-0.5) * x * x).exp());
         curvature |e, x, _p| {
             // phi(x) (2 - x^2)
             let square = e.op(apply(Square, x));

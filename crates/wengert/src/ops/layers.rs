@@ -3,6 +3,7 @@
 
 use rand::{Rng, RngExt};
 
+use crate::kernels::softmax::Mask;
 use crate::scalar::Scalar;
 use crate::shape::Dims;
 use crate::tensor::Tensor;
@@ -89,7 +90,7 @@ impl<'t, T: Scalar> Tensor<'t, T> {
     #[track_caller]
     pub fn layer_norm(self, axes: usize, weight: Option<Self>, bias: Option<Self>, eps: T) -> Self {
         self.normal_shape("layer_norm", axes, [weight, bias]);
-        self.standardized(axes, eps).affine(weight, bias)
+        self.normalized(axes, true, eps, weight, bias)
     }
 
     #[track_caller]
@@ -102,14 +103,6 @@ impl<'t, T: Scalar> Tensor<'t, T> {
         }
     }
 
-    #[track_caller]
-    fn standardized(self, axes: usize, eps: T) -> Self {
-        let last: crate::shape::Strides = (1..=axes as isize).map(|i| -i).collect();
-        let centered = self - self.mean_keepdim(&last[..]);
-        let variance = centered.square().mean_keepdim(&last[..]);
-        centered * (variance + eps).rsqrt()
-    }
-
     /// `x / sqrt(mean(x²) + eps) w` over the last `axes` axes
     /// (Zhang, Sennrich, arXiv:1910.07467).
     ///
@@ -118,8 +111,7 @@ impl<'t, T: Scalar> Tensor<'t, T> {
     #[track_caller]
     pub fn rms_norm(self, axes: usize, weight: Option<Self>, eps: T) -> Self {
         self.normal_shape("rms_norm", axes, [weight, None]);
-        let last: crate::shape::Strides = (1..=axes as isize).map(|i| -i).collect();
-        (self * (self.square().mean_keepdim(&last[..]) + eps).rsqrt()).affine(weight, None)
+        self.normalized(axes, false, eps, weight, None)
     }
 
     /// A parameter `[channels]` as it multiplies `[batch, channels, ..]`.
@@ -144,7 +136,7 @@ impl<'t, T: Scalar> Tensor<'t, T> {
         let fits = dims.len() >= 2 && groups > 0 && dims[1].is_multiple_of(groups);
         assert!(fits, "group_norm: {groups} groups of {dims:?}");
         let each = dims[1] / groups * dims[2..].iter().product::<usize>();
-        let y = self.reshape([dims[0], groups, each]).standardized(1, eps).reshape(dims);
+        let y = self.reshape([dims[0], groups, each]).normalized(1, true, eps, None, None).reshape(dims);
         let weight = weight.map(|w| w.per_channel("group_norm", self));
         let bias = bias.map(|b| b.per_channel("group_norm", self));
         y.affine(weight, bias)
@@ -263,19 +255,13 @@ impl<'t, T: Scalar> Tensor<'t, T> {
         if let Some(allowed) = allowed {
             scores = scores.where_mask(allowed, T::NEG_INFINITY);
         }
-        let tape = self.tape();
-        let (rows, columns) = (q[q.len() - 2], k[k.len() - 2]);
-        if causal {
-            let past = tape.fill([rows, columns], |i| if i % columns <= i / columns { T::ONE } else { T::ZERO });
-            scores = scores.where_mask(past, T::NEG_INFINITY);
-        }
-        let masked = bias.is_some() || allowed.is_some() || causal;
-        if !masked || columns == 0 {
-            return scores.softmax(-1).matmul(values);
-        }
-        let some = tape.no_grad(|| scores.amax_keepdim(-1).ne(T::NEG_INFINITY));
-        let weights = scores.where_mask(some, T::ZERO).softmax(-1);
-        weights.where_mask(some, T::ZERO).matmul(values)
+        // A query which may look at nothing has scores of -∞ alone.
+        let mask = match (causal, bias.is_some() || allowed.is_some()) {
+            (true, _) => Mask::Future,
+            (false, true) => Mask::Infinities,
+            (false, false) => Mask::Nothing,
+        };
+        scores.softmax_masked(mask).matmul(values)
     }
 
     /// The next hidden state of an Elman cell: `tanh(x W + b + h U + c)`, of

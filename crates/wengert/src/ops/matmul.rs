@@ -3,6 +3,7 @@
 use std::mem::MaybeUninit;
 
 use super::{Emit, Id, Inferred, Op, Values};
+use crate::kernels::gemm::split::{Blocks, Product};
 use crate::kernels::gemm::{self, Mat};
 use crate::kernels::nest::Nest;
 use crate::kernels::{Machine, Out};
@@ -117,6 +118,18 @@ impl Matmul {
             }
         };
         if batch.is_empty() {
+            let threads = &*machine.threads.borrow();
+            if threads.count() > 1
+                && let Some(blocks) = Blocks::of([m, n, k])
+            {
+                let a = Mat { data: a.data, rs: step_a.0, cs: step_a.1 };
+                let b = Mat { data: b.data, rs: step_b.0, cs: step_b.1 };
+                let (isa, add) = (machine.isa, out.add);
+                let product = Product { backend, isa, a, b, c: out.data, rsc: n as isize, add };
+                let scratch = threads.count() * product.scratch_len(blocks);
+                // SAFETY: as above.
+                return machine.with_scratch(scratch, |scratch| unsafe { product.run(threads, blocks, scratch) });
+            }
             return machine.with_scratch(scratch, |scratch| product(0, 0, 0, scratch));
         }
         let over_a = broadcast_strides(batch_a, &strides_a[..batch_a.len()], batch);

@@ -8,10 +8,13 @@
 pub(crate) mod arrange;
 pub(crate) mod binary;
 pub(crate) mod conv;
+pub(crate) mod convolve;
 pub(crate) mod custom;
+pub(crate) mod dual;
 pub(crate) mod einsum;
 mod elementwise;
 pub(crate) mod functions;
+pub(crate) mod fused;
 pub(crate) mod index;
 pub(crate) mod layers;
 pub(crate) mod leaf;
@@ -19,11 +22,14 @@ pub(crate) mod linalg;
 pub(crate) mod loss;
 pub(crate) mod losses;
 pub(crate) mod matmul;
+pub(crate) mod maxpool;
+pub(crate) mod norm;
 pub(crate) mod reduce;
 pub(crate) mod scan;
 pub(crate) mod slice;
 pub(crate) mod softmax;
 pub(crate) mod statistics;
+pub(crate) mod term;
 pub(crate) mod unary;
 pub(crate) mod view;
 
@@ -32,11 +38,15 @@ use crate::scalar::Scalar;
 use crate::shape::{Dims, Layout, Strides, broadcast};
 
 use binary::{Binary, Share};
+use convolve::Convolve;
 use custom::Custom;
+use fused::Fused;
 use index::{Pick, Take, Unpick, Untake};
 use leaf::Leaf;
 use linalg::Linalg;
 use matmul::Matmul;
+use maxpool::MaxPool;
+use norm::Norm;
 use reduce::Reduce;
 use scan::Scan;
 use slice::{Concat, Slice, Unslice};
@@ -163,6 +173,9 @@ pub(crate) enum Op {
     Matmul(Matmul),
     Softmax(Softmax),
     SoftmaxGrad(SoftmaxGrad),
+    Norm(Norm),
+    Convolve(Convolve),
+    MaxPool(MaxPool),
     Pick(Pick),
     Unpick(Unpick),
     Slice(Slice),
@@ -173,6 +186,7 @@ pub(crate) enum Op {
     Scan(Scan),
     Linalg(Linalg),
     Custom(Custom),
+    Fused(Fused),
 }
 
 /// Where an op finds its operands.
@@ -220,6 +234,8 @@ pub(crate) trait Emit {
     fn give(&mut self, x: Id, op: Op);
     /// Calls the user's derivative of an op of theirs.
     fn custom(&mut self, op: Custom, y: Id, g: Id);
+    /// Runs the derivative of a fused op.
+    fn fused(&mut self, op: Fused, g: Id);
     /// The shape of `x`.
     fn dims(&self, x: Id) -> List<usize>;
 
@@ -245,6 +261,9 @@ macro_rules! families {
             Op::Matmul($f) => $body,
             Op::Softmax($f) => $body,
             Op::SoftmaxGrad($f) => $body,
+            Op::Norm($f) => $body,
+            Op::Convolve($f) => $body,
+            Op::MaxPool($f) => $body,
             Op::Pick($f) => $body,
             Op::Unpick($f) => $body,
             Op::Slice($f) => $body,
@@ -255,6 +274,7 @@ macro_rules! families {
             Op::Scan($f) => $body,
             Op::Linalg($f) => $body,
             Op::Custom($f) => $body,
+            Op::Fused($f) => $body,
         }
     };
 }
@@ -317,11 +337,13 @@ impl Op {
         match self {
             Op::Unary(_) | Op::UnaryGrad(_) | Op::Binary(_) | Op::Share(_) => true,
             Op::View(_) | Op::Matmul(_) | Op::Unpick(_) | Op::Slice(_) | Op::Unslice(_) => true,
-            Op::Concat(_) | Op::Untake(_) => true,
+            Op::Concat(_) | Op::Untake(_) | Op::MaxPool(_) | Op::Fused(_) => true,
             Op::Reduce(f) => f.accumulates(),
+            Op::Convolve(f) => f.accumulates(),
             Op::Leaf(_)
             | Op::Softmax(_)
             | Op::SoftmaxGrad(_)
+            | Op::Norm(_)
             | Op::Pick(_)
             | Op::Take(_)
             | Op::Scan(_)
@@ -346,12 +368,13 @@ pub(crate) fn elementwise<'a, T: Scalar, const N: usize>(name: &str, values: [Va
     if first.contiguous && values.iter().all(|v| std::ptr::eq(v.layout, first)) {
         return Inferred::Like(first);
     }
-    broadcasting(name, values)
+    broadcasting(name, &values)
 }
 
+/// [`elementwise`], of any number of operands.
 #[track_caller]
 #[inline(never)]
-fn broadcasting<'a, T: Scalar, const N: usize>(name: &str, values: [Value<'a, T>; N]) -> Inferred<'a> {
+fn broadcasting<'a, T: Scalar>(name: &str, values: &[Value<'a, T>]) -> Inferred<'a> {
     let mut dims = Dims::from_slice(values[0].layout.dims);
     for v in &values[1..] {
         if v.layout.dims != dims.as_slice() {

@@ -29,6 +29,10 @@ pub(crate) fn sum(x: Id, mask: u64, keepdim: bool) -> Op {
     Op::Reduce(Reduce { f: Function::Sum, x, keepdim, mask })
 }
 
+pub(crate) fn mean(x: Id, mask: u64, keepdim: bool) -> Op {
+    Op::Reduce(Reduce { f: Function::Mean, x, keepdim, mask })
+}
+
 impl Reduce {
     pub(crate) fn name(&self) -> &'static str {
         match self.f {
@@ -58,21 +62,21 @@ impl Reduce {
         Inferred::Fresh(shape::reduced(dims, self.mask, self.keepdim))
     }
 
-    pub(crate) unsafe fn run<T: Scalar>(&self, v: &impl Values<T>, out: Out<'_, T>, _: &Machine<T>) {
+    pub(crate) unsafe fn run<T: Scalar>(&self, v: &impl Values<T>, out: Out<'_, T>, m: &Machine<T>) {
         let x = v.value(self.x);
         // SAFETY: the caller's contract; in the second step of a mean the
         // output alone is read and written, element by element.
         unsafe {
             match self.f {
-                Function::Sum => reduce::<T, Sum>(x, self.mask, out),
+                Function::Sum => reduce::<T, Sum>(m.isa, x, self.mask, out),
                 Function::Mean => {
-                    reduce::<T, Sum>(x, self.mask, out);
+                    reduce::<T, Sum>(m.isa, x, self.mask, out);
                     let n = T::from_f64(shape::reduced_count(x.layout.dims, self.mask) as f64);
                     (0..out.len).for_each(|i| *out.data.add(i) = *out.data.add(i) / n);
                 }
-                Function::Amax => reduce::<T, Max>(x, self.mask, out),
-                Function::Amin => reduce::<T, Min>(x, self.mask, out),
-                Function::LogSumExp => log_sum_exp(x, self.mask, out),
+                Function::Amax => reduce::<T, Max>(m.isa, x, self.mask, out),
+                Function::Amin => reduce::<T, Min>(m.isa, x, self.mask, out),
+                Function::LogSumExp => log_sum_exp(m, x, self.mask, out),
             }
         }
     }

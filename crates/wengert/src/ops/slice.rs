@@ -5,6 +5,8 @@ use std::ops::{Bound, RangeBounds};
 use smallvec::SmallVec;
 
 use super::{Emit, Id, Inferred, List, Op, Ref, Values};
+use crate::kernels::isa::Isa;
+use crate::kernels::map::copy_run;
 use crate::kernels::nest::Nest;
 use crate::kernels::{Machine, Out, Value};
 use crate::scalar::Scalar;
@@ -46,6 +48,13 @@ impl Map {
         unsafe { self.part.get() }
     }
 
+    /// Whether two elements of the part may be the same element of the whole.
+    fn overlaps(&self) -> bool {
+        // SAFETY: as above.
+        let steps = unsafe { self.steps.get() };
+        steps.iter().enumerate().any(|(i, a)| steps[..i].iter().any(|b| a.whole == b.whole))
+    }
+
     /// Offset and strides of the part of a whole with these strides.
     fn of(&self, strides: &[isize]) -> (isize, Strides) {
         // SAFETY: as above.
@@ -74,20 +83,21 @@ pub(crate) struct Unslice {
     map: Ref<Map>,
 }
 
-/// Calls `f` with every place of a part of the output, and the element of `x`
-/// which belongs there.
+/// Writes the elements of `x` to the places of a part of the output, or adds
+/// them.
 ///
 /// # Safety
 /// The contract of [`crate::kernels`]; `x` has the shape of the part, which
 /// lies within the output.
-unsafe fn place<T: Scalar>(x: Value<'_, T>, map: &Map, out: Out<'_, T>, f: impl Fn(&mut T, T)) {
+unsafe fn place<T: Scalar>(isa: Isa, x: Value<'_, T>, map: &Map, out: Out<'_, T>, add: bool) {
     let (offset, to) = map.of(&contiguous_strides(out.dims));
     let nest = Nest::new(x.layout.dims, [x.layout.strides, &to]);
     let (len, [step, to_step]) = nest.inner();
     nest.for_each(|[from, to]| {
-        for i in 0..len as isize {
-            // SAFETY: positions of both layouts.
-            unsafe { f(&mut *out.data.offset(offset + to + i * to_step), *x.data.offset(from + i * step)) }
+        // SAFETY: positions of both layouts.
+        unsafe {
+            let (from, to) = (x.data.offset(from), out.data.offset(offset + to));
+            copy_run(isa, (from, step), (to, to_step), len, add);
         }
     });
 }
@@ -131,15 +141,16 @@ impl Unslice {
         Inferred::Fresh(unsafe { self.map.get() }.whole())
     }
 
-    pub(crate) unsafe fn run<T: Scalar>(&self, v: &impl Values<T>, out: Out<'_, T>, _: &Machine<T>) {
+    pub(crate) unsafe fn run<T: Scalar>(&self, v: &impl Values<T>, out: Out<'_, T>, m: &Machine<T>) {
         let g = v.value(self.g);
-        // SAFETY: the part lies within the whole, so every position of the
-        // nest lies within the output.
+        // SAFETY: a map of an op of this tape; the part lies within the whole,
+        // so every position of the nest lies within the output.
         unsafe {
+            let map = self.map.get();
             if !out.add {
                 (0..out.len).for_each(|i| out.data.add(i).write(T::ZERO));
             }
-            place(g, self.map.get(), out, |to, g| *to += g);
+            place(m.isa, g, map, out, out.add || map.overlaps());
         }
     }
 
@@ -179,17 +190,11 @@ impl Concat {
         Inferred::Fresh(self.parts()[0].map.whole())
     }
 
-    pub(crate) unsafe fn run<T: Scalar>(&self, v: &impl Values<T>, out: Out<'_, T>, _: &Machine<T>) {
+    pub(crate) unsafe fn run<T: Scalar>(&self, v: &impl Values<T>, out: Out<'_, T>, m: &Machine<T>) {
         for p in self.parts() {
             // SAFETY: the parts lie side by side within the output, which
             // may hold no number yet.
-            unsafe {
-                let (x, map) = (v.value(p.x), &p.map);
-                match out.add {
-                    true => place(x, map, out, |to, x| *to += x),
-                    false => place(x, map, out, |to, x| std::ptr::from_mut(to).write(x)),
-                }
-            }
+            unsafe { place(m.isa, v.value(p.x), &p.map, out, out.add) }
         }
     }
 

@@ -1,7 +1,7 @@
 //! Softmax and log-softmax along an axis.
 
 use super::{Emit, Id, Inferred, Op, Values, binary, elementwise, reduce, unary};
-use crate::kernels::softmax as kernel;
+use crate::kernels::softmax::{self as kernel, Mask};
 use crate::kernels::{Machine, Out};
 use crate::scalar::Scalar;
 use crate::shape;
@@ -12,7 +12,13 @@ use crate::tensor::Tensor;
 pub(crate) struct Softmax {
     x: Id,
     axis: u8,
-    log: bool,
+    kind: Kind,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Plain(Mask),
+    Log,
 }
 
 /// The cotangent `g` through the softmax (or log-softmax) whose result is `y`.
@@ -21,12 +27,12 @@ pub(crate) struct SoftmaxGrad {
     g: Id,
     y: Id,
     axis: u8,
-    log: bool,
+    kind: Kind,
 }
 
 impl Softmax {
     pub(crate) fn name(&self) -> &'static str {
-        if self.log { "log_softmax" } else { "softmax" }
+        if self.kind == Kind::Log { "log_softmax" } else { "softmax" }
     }
 
     pub(crate) fn operands(&self) -> [Id; 1] {
@@ -37,26 +43,26 @@ impl Softmax {
         elementwise(self.name(), [v.value(self.x)])
     }
 
-    pub(crate) unsafe fn run<T: Scalar>(&self, v: &impl Values<T>, out: Out<'_, T>, _: &Machine<T>) {
+    pub(crate) unsafe fn run<T: Scalar>(&self, v: &impl Values<T>, out: Out<'_, T>, m: &Machine<T>) {
         let (x, axis) = (v.value(self.x), self.axis.into());
         // SAFETY: the caller's contract.
         unsafe {
-            match self.log {
-                false => kernel::softmax(x, axis, out),
-                true => kernel::log_softmax(x, axis, out),
+            match self.kind {
+                Kind::Plain(mask) => kernel::softmax(m, x, axis, mask, out),
+                Kind::Log => kernel::log_softmax(m, x, axis, out),
             }
         }
     }
 
     pub(crate) fn rule<E: Emit>(self, e: &mut E, y: Id, g: Id) {
-        let Softmax { x, axis, log } = self;
-        e.give(x, Op::SoftmaxGrad(SoftmaxGrad { g, y, axis, log }));
+        let Softmax { x, axis, kind } = self;
+        e.give(x, Op::SoftmaxGrad(SoftmaxGrad { g, y, axis, kind }));
     }
 }
 
 impl SoftmaxGrad {
     pub(crate) fn name(&self) -> &'static str {
-        if self.log { "log_softmax_grad" } else { "softmax_grad" }
+        if self.kind == Kind::Log { "log_softmax_grad" } else { "softmax_grad" }
     }
 
     pub(crate) fn operands(&self) -> [Id; 2] {
@@ -67,22 +73,22 @@ impl SoftmaxGrad {
         elementwise(self.name(), [v.value(self.y), v.value(self.g)])
     }
 
-    pub(crate) unsafe fn run<T: Scalar>(&self, v: &impl Values<T>, out: Out<'_, T>, _: &Machine<T>) {
+    pub(crate) unsafe fn run<T: Scalar>(&self, v: &impl Values<T>, out: Out<'_, T>, m: &Machine<T>) {
         let (g, y, axis) = (v.value(self.g), v.value(self.y), self.axis.into());
         // SAFETY: the caller's contract.
         unsafe {
-            match self.log {
-                false => kernel::softmax_grad(g, y, axis, out),
-                true => kernel::log_softmax_grad(g, y, axis, out),
+            match self.kind {
+                Kind::Plain(mask) => kernel::softmax_grad(m, g, y, axis, mask, out),
+                Kind::Log => kernel::log_softmax_grad(m, g, y, axis, out),
             }
         }
     }
 
     pub(crate) fn rule<E: Emit>(self, e: &mut E, _: Id, c: Id) {
-        let SoftmaxGrad { g, y, axis, log } = self;
+        let SoftmaxGrad { g, y, axis, kind } = self;
         let sum = |e: &mut E, x| e.op(reduce::sum(x, 1 << axis, true));
         let sub = |a, b| binary::op(binary::Function::Sub, a, b);
-        if log {
+        if kind == Kind::Log {
             // d_i = g_i - e^(y_i) Σ g
             let softmax = e.op(unary::exp(y));
             let weighted = e.mul(c, softmax);
@@ -132,7 +138,7 @@ impl<'t, T: Scalar> Tensor<'t, T> {
     #[track_caller]
     pub fn softmax(self, axis: isize) -> Self {
         let axis = shape::axis("softmax", axis, self.rank()) as u8;
-        self.record(Op::Softmax(Softmax { x: self.id(), axis, log: false }))
+        self.record(Op::Softmax(Softmax { x: self.id(), axis, kind: Kind::Plain(Mask::Nothing) }))
     }
 
     /// The logarithm of [`Tensor::softmax`], without its loss of precision.
@@ -147,6 +153,12 @@ impl<'t, T: Scalar> Tensor<'t, T> {
     #[track_caller]
     pub fn log_softmax(self, axis: isize) -> Self {
         let axis = shape::axis("log_softmax", axis, self.rank()) as u8;
-        self.record(Op::Softmax(Softmax { x: self.id(), axis, log: true }))
+        self.record(Op::Softmax(Softmax { x: self.id(), axis, kind: Kind::Log }))
+    }
+
+    /// [`Tensor::softmax`] over the last axis, masked.
+    #[track_caller]
+    pub(super) fn softmax_masked(self, mask: Mask) -> Self {
+        self.record(Op::Softmax(Softmax { x: self.id(), axis: self.rank() as u8 - 1, kind: Kind::Plain(mask) }))
     }
 }

@@ -70,6 +70,10 @@ pub(crate) fn ln(x: Id) -> Op {
     apply(Function::Ln, x)
 }
 
+pub(crate) fn rsqrt(x: Id) -> Op {
+    apply(Function::Rsqrt, x)
+}
+
 pub(crate) fn square(x: Id) -> Op {
     apply(Function::Square, x)
 }

@@ -17,6 +17,7 @@ use wengert_check::{
 static ALLOCATOR: CountingAllocator = CountingAllocator;
 
 mod basics;
+mod fused;
 mod linear;
 mod networks;
 mod reductions;
@@ -26,7 +27,7 @@ use table::*;
 
 /// Every op, by area. A method of [`Tensor`] which is missing fails
 /// [`the_table_is_complete`].
-const TABLES: &[&[Entry]] = &[basics::OPS, reductions::OPS, linear::OPS, networks::OPS];
+const TABLES: &[&[Entry]] = &[basics::OPS, reductions::OPS, linear::OPS, networks::OPS, fused::OPS];
 
 fn ops() -> impl Iterator<Item = &'static Entry> {
     TABLES.iter().copied().flatten()
@@ -72,16 +73,17 @@ fn strategy(entry: &Entry) -> BoxedStrategy<Vec<Array<f64>>> {
     }
 }
 
-fn check(f: Function, inputs: Vec<Array<f64>>) -> Result<(), CheckError> {
-    fn checked<const N: usize>(f: Function, inputs: Vec<Array<f64>>) -> Result<(), CheckError> {
+fn check(entry: &Entry, inputs: Vec<Array<f64>>) -> Result<(), CheckError> {
+    fn checked<const N: usize>(entry: &Entry, inputs: Vec<Array<f64>>) -> Result<(), CheckError> {
         let inputs = <[_; N]>::try_from(inputs).expect("N inputs");
-        Check::new().count(CountingAllocator::requests).run(inputs, |tape, x| f(tape, &x))
+        let check = Check::new().name(entry.names.join(", ")).count(CountingAllocator::requests);
+        check.run_both(inputs, |tape, x| (entry.double)(tape, &x), |tape, x| (entry.single)(tape, &x))
     }
     match inputs.len() {
-        1 => checked::<1>(f, inputs),
-        2 => checked::<2>(f, inputs),
-        3 => checked::<3>(f, inputs),
-        _ => checked::<4>(f, inputs),
+        1 => checked::<1>(entry, inputs),
+        2 => checked::<2>(entry, inputs),
+        3 => checked::<3>(entry, inputs),
+        _ => checked::<4>(entry, inputs),
     }
 }
 
@@ -89,11 +91,11 @@ fn check(f: Function, inputs: Vec<Array<f64>>) -> Result<(), CheckError> {
 fn every_op() {
     let cases = if cfg!(miri) { 1 } else { 24 };
     let mut failures = String::new();
-    for (i, entry) in ops().enumerate() {
+    for entry in ops() {
         let mut runner =
             TestRunner::new(ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() });
-        if let Err(e) = runner.run(&strategy(entry), |inputs| Ok(check(entry.f, inputs)?)) {
-            failures += &format!("entry {i}, {:?}: {e}\n", entry.names);
+        if let Err(e) = runner.run(&strategy(entry), |inputs| Ok(check(entry, inputs)?)) {
+            failures += &format!("{e}\n");
         }
     }
     assert!(failures.is_empty(), "{failures}");

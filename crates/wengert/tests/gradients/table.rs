@@ -2,8 +2,6 @@
 
 use wengert::{Tape, Tensor};
 
-pub(crate) type T<'c> = Tensor<'c, f64>;
-
 /// Where the elements of an op's inputs come from.
 #[derive(Clone, Copy)]
 pub(crate) enum Domain {
@@ -38,16 +36,21 @@ pub(crate) enum Arity {
 
 pub(crate) use Arity::*;
 
-pub(crate) type Function = for<'c> fn(&'c Tape<f64>, &[T<'c>]) -> T<'c>;
+pub(crate) type Function<T> = for<'c> fn(&'c Tape<T>, &[Tensor<'c, T>]) -> Tensor<'c, T>;
 
 pub(crate) struct Entry {
     /// The methods (or operators) which it checks.
     pub(crate) names: &'static [&'static str],
     pub(crate) arity: Arity,
     pub(crate) domain: Domain,
-    pub(crate) f: Function,
+    pub(crate) double: Function<f64>,
+    pub(crate) single: Function<f32>,
 }
 
-pub(crate) const fn op(names: &'static [&'static str], arity: Arity, domain: Domain, f: Function) -> Entry {
-    Entry { names, arity, domain, f }
+/// An entry: the closure is compiled for both types.
+macro_rules! op {
+    ($names:expr, $arity:expr, $domain:expr, $f:expr) => {
+        $crate::table::Entry { names: $names, arity: $arity, domain: $domain, double: $f, single: $f }
+    };
 }
+pub(crate) use op;

@@ -5,7 +5,8 @@
 //! * `tile.rs` has the inner loops, generic over the vector;
 //! * `kernels.rs` compiles them for each instruction set;
 //! * `direct.rs` cuts a product into tiles;
-//! * `mm.rs` hands it to the matrixmultiply crate instead.
+//! * `mm.rs` hands it to the matrixmultiply crate instead;
+//! * `split.rs` cuts a large product into blocks for several threads.
 
 mod direct;
 mod kernels;
@@ -13,6 +14,7 @@ mod kernels;
 mod lanes;
 mod mm;
 mod simd;
+pub(crate) mod split;
 #[cfg(test)]
 mod tests;
 mod tile;

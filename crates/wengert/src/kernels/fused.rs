@@ -1,0 +1,294 @@
+//! Kernels for fused expressions, which users write: generic code, compiled in
+//! their crates, once per instruction set as in [`map`](super::map).
+
+use std::array::from_fn;
+use std::mem::MaybeUninit;
+use std::slice::{from_raw_parts, from_raw_parts_mut};
+
+use super::isa::Isa;
+use super::map::{self, BLOCK};
+use super::nest::Nest;
+use super::reduce::{Sum, tree};
+use super::{Out, Value};
+use crate::scalar::Scalar;
+use crate::shape::{broadcast_strides, contiguous_strides};
+
+/// The most inputs an expression may have.
+pub(crate) const MAX_INPUTS: usize = 8;
+
+/// For [`Pointwise::products`]: the derivatives to every input.
+pub(crate) const ALL: usize = MAX_INPUTS;
+
+/// An expression, element by element.
+pub(crate) trait Pointwise<T, const N: usize>: Copy {
+    fn value(self, x: [T; N]) -> T;
+    /// `g` times the derivatives: to every input, or to the input `ONLY`
+    /// (the others are 0 then).
+    fn products<const ONLY: usize>(self, x: [T; N], g: T) -> [T; N];
+}
+
+/// Where the contribution to the adjoint of one input goes: contiguous memory
+/// of its shape.
+#[derive(Clone, Copy)]
+pub(crate) struct Target<'a, T> {
+    pub(crate) data: *mut T,
+    pub(crate) dims: &'a [usize],
+    pub(crate) len: usize,
+    /// Add to what is there instead of writing.
+    pub(crate) add: bool,
+}
+
+/// A block of the products for one input.
+type Row<'a, T> = &'a mut [MaybeUninit<T>];
+
+/// `out[i] = f(x0[i], x1[i], ...)`, the operands broadcast to the output.
+///
+/// # Safety
+/// The contract of [`crate::kernels`].
+pub(crate) unsafe fn forward<T: Scalar, const N: usize>(
+    isa: Isa,
+    inputs: [Value<'_, T>; N],
+    out: Out<'_, T>,
+    f: impl Pointwise<T, N>,
+) {
+    if inputs.iter().all(|x| x.layout.contiguous && x.layout.len == out.len) {
+        // SAFETY: same length and no gaps, so operands and output are runs.
+        return unsafe { values(isa, inputs.map(|x| x.data), out.data, out.len, out.add, f) };
+    }
+    // SAFETY: the caller's contract.
+    unsafe { map::strided(inputs, out, &|from, to, n| values(isa, from, to, n, out.add, f)) }
+}
+
+/// The products of `g` with the derivatives of `f` to the inputs which have a
+/// target, in one pass. Axes along which an input was broadcast are summed
+/// away on the way.
+///
+/// # Safety
+/// The contract of [`crate::kernels`] for every target, where several may be
+/// the same memory: all but the first add then. `g` has the shape `dims`, to
+/// which the inputs broadcast.
+pub(crate) unsafe fn backward<T: Scalar, const N: usize>(
+    isa: Isa,
+    inputs: [Value<'_, T>; N],
+    g: Value<'_, T>,
+    targets: [Option<Target<'_, T>>; N],
+    f: impl Pointwise<T, N>,
+) {
+    let mut wanted = (0..N).filter(|&k| targets[k].is_some());
+    let only = match (wanted.next(), wanted.next()) {
+        (Some(k), None) => k,
+        _ => ALL,
+    };
+    // SAFETY: the caller's contract.
+    unsafe {
+        sums(isa, &inputs, g, &targets, &|from, rows, n| {
+            let (from, g) = (from_fn(|k| from[k]), from[N]);
+            let [a, b, c, d, e, h, j, l] = rows;
+            macro_rules! one_of {
+                ($($k:literal)*) => {
+                    match only {
+                        $($k if const { $k < N } => products::<T, N, { $k }>(isa, from, g, a, b, c, d, e, h, j, l, n, f),)*
+                        _ if const { N == 1 } => unreachable!("the only input has no target"),
+                        _ => products::<T, N, ALL>(isa, from, g, a, b, c, d, e, h, j, l, n, f),
+                    }
+                };
+            }
+            one_of!(0 1 2 3 4 5 6 7);
+        });
+    }
+}
+
+/// Computes a block of products: from the inputs and the cotangent (plain runs
+/// of so many elements) into rows.
+type Products<'a, T> = dyn Fn(&[*const T; MAX_INPUTS + 1], [Row<'_, T>; MAX_INPUTS], usize) + 'a;
+
+/// Inputs and the cotangent, then targets.
+const OPERANDS: usize = 2 * MAX_INPUTS + 1;
+
+/// Goes over the products block by block and adds them to their targets.
+unsafe fn sums<T: Scalar>(
+    isa: Isa,
+    inputs: &[Value<'_, T>],
+    g: Value<'_, T>,
+    targets: &[Option<Target<'_, T>>],
+    products: &Products<'_, T>,
+) {
+    let (dims, size) = (g.layout.dims, g.layout.len);
+    let count = inputs.len() + 1;
+    let read = |k: usize| if k < inputs.len() { inputs[k] } else { g };
+    let wanted = targets.iter().enumerate().filter_map(|(k, t)| t.map(|t| (k, t)));
+    // Every element of a target of full size is met once; the others are sums.
+    let writes = |t: Target<'_, T>| !t.add && t.len == size;
+    for (_, t) in wanted.clone().filter(|(_, t)| !t.add && t.len != size) {
+        // SAFETY: the target's memory.
+        (0..t.len).for_each(|i| unsafe { t.data.add(i).write(T::ZERO) });
+    }
+
+    let mut gathered = [[MaybeUninit::<T>::uninit(); BLOCK]; MAX_INPUTS + 1];
+    // What a buffer is full of.
+    let mut repeated = [std::ptr::null(); MAX_INPUTS + 1];
+    let mut rows = [[MaybeUninit::uninit(); BLOCK]; MAX_INPUTS];
+    let mut run = |offsets: [isize; OPERANDS], steps: [isize; OPERANDS], len: usize| {
+        let mut totals = [T::ZERO; MAX_INPUTS];
+        for start in (0..len).step_by(BLOCK) {
+            let n = BLOCK.min(len - start);
+            let mut from = [std::ptr::null(); MAX_INPUTS + 1];
+            // SAFETY: the nest visits positions of the layouts.
+            unsafe {
+                for k in 0..count {
+                    let (step, buffer) = (steps[k], &mut gathered[k]);
+                    let x = read(k).data.offset(offsets[k] + start as isize * step);
+                    match step {
+                        1 => {
+                            from[k] = x;
+                            continue;
+                        }
+                        0 if repeated[k] == x => {}
+                        0 => {
+                            buffer[..n].fill(MaybeUninit::new(*x));
+                            repeated[k] = x;
+                        }
+                        _ => (0..n).for_each(|i| _ = buffer[i].write(*x.offset(i as isize * step))),
+                    }
+                    from[k] = buffer.as_ptr().cast();
+                }
+                // First contributions need no row in between.
+                let to = |k: usize, t: Target<'_, T>| t.data.offset(offsets[count + k]).add(start);
+                let mut row = rows.iter_mut();
+                products(
+                    &from,
+                    from_fn(|k| match (row.next(), targets.get(k)) {
+                        (_, Some(&Some(t))) if writes(t) => from_raw_parts_mut(to(k, t).cast(), n),
+                        (Some(row), _) => &mut row[..n],
+                        _ => &mut [],
+                    }),
+                    n,
+                );
+                for (k, t) in wanted.clone().filter(|&(_, t)| !writes(t)) {
+                    let row = rows[k].as_ptr().cast::<T>();
+                    if steps[count + k] == 0 {
+                        totals[k] += tree::<T, Sum>(from_raw_parts(row, n));
+                    } else {
+                        map::run(isa, [row], to(k, t), n, true, |[x]| x);
+                    }
+                }
+            }
+        }
+        for (k, t) in wanted.clone().filter(|(k, _)| steps[count + k] == 0) {
+            // SAFETY: a position of the target, which holds a number.
+            unsafe { *t.data.offset(offsets[count + k]) += totals[k] };
+        }
+    };
+
+    let plain = |x: Value<'_, T>| x.layout.contiguous && x.layout.len == size;
+    if (0..count).all(|k| plain(read(k))) && wanted.clone().all(|(_, t)| t.len == size) {
+        return run([0; OPERANDS], [1; OPERANDS], size);
+    }
+    let strides: [_; OPERANDS] = from_fn(|k| match k.checked_sub(count) {
+        None => broadcast_strides(read(k).layout.dims, read(k).layout.strides, dims),
+        Some(k) => match targets.get(k) {
+            Some(Some(t)) => broadcast_strides(t.dims, &contiguous_strides(t.dims), dims),
+            _ => broadcast_strides(&[], &[], dims),
+        },
+    });
+    let nest = Nest::new(dims, from_fn::<_, OPERANDS, _>(|k| &*strides[k]));
+    let (len, steps) = nest.inner();
+    nest.for_each(|offsets| run(offsets, steps, len));
+}
+
+/// Compiles a function for each instruction set, and calls the right one.
+macro_rules! dispatched {
+    ($(#[$doc:meta])* fn $name:ident<$T:ident, const $N:ident: usize $(, const $M:ident: usize)?>
+        ($($x:ident: $X:ty),*; $f:ident) $body:block) => {
+        $(#[$doc])*
+        #[inline]
+        unsafe fn $name<$T: Scalar, const $N: usize $(, const $M: usize)?>(
+            isa: Isa,
+            $($x: $X,)*
+            $f: impl Pointwise<$T, $N>,
+        ) {
+            #[inline(always)]
+            unsafe fn body<$T: Scalar, const $N: usize $(, const $M: usize)?>(
+                $($x: $X,)*
+                $f: impl Pointwise<$T, $N>,
+            ) $body
+
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx512f,avx512vl,avx512dq,avx512bw,fma")]
+            unsafe fn avx512<$T: Scalar, const $N: usize $(, const $M: usize)?>(
+                $($x: $X,)*
+                $f: impl Pointwise<$T, $N>,
+            ) {
+                // SAFETY: the caller's.
+                unsafe { body::<$T, $N $(, $M)?>($($x,)* $f) }
+            }
+
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx2,fma")]
+            unsafe fn avx2<$T: Scalar, const $N: usize $(, const $M: usize)?>(
+                $($x: $X,)*
+                $f: impl Pointwise<$T, $N>,
+            ) {
+                // SAFETY: the caller's.
+                unsafe { body::<$T, $N $(, $M)?>($($x,)* $f) }
+            }
+
+            // SAFETY: the caller's; an instruction set is only ever chosen
+            // where the processor has it (`Isa::detect`).
+            unsafe {
+                match isa {
+                    #[cfg(target_arch = "x86_64")]
+                    Isa::Avx512 => avx512::<$T, $N $(, $M)?>($($x,)* $f),
+                    #[cfg(target_arch = "x86_64")]
+                    Isa::Avx2 => avx2::<$T, $N $(, $M)?>($($x,)* $f),
+                    _ => body::<$T, $N $(, $M)?>($($x,)* $f),
+                }
+            }
+        }
+    };
+}
+
+dispatched! {
+    /// The values over plain runs of `n` elements.
+    fn values<T, const N: usize>(from: [*const T; N], to: *mut T, n: usize, add: bool; f) {
+        // SAFETY: `n` elements may be read from each operand and written.
+        unsafe {
+            if add {
+                for i in 0..n {
+                    *to.add(i) += f.value(from_fn(|k| *from[k].add(i)));
+                }
+            } else {
+                for i in 0..n {
+                    to.add(i).write(f.value(from_fn(|k| *from[k].add(i))));
+                }
+            }
+        }
+    }
+}
+
+dispatched! {
+    /// The products over plain runs of `n` elements. Rows are arguments one by
+    /// one, so that the compiler knows that they do not overlap.
+    fn products<T, const N: usize, const ONLY: usize>(
+        from: [*const T; N], g: *const T,
+        a: Row<'_, T>, b: Row<'_, T>, c: Row<'_, T>, d: Row<'_, T>,
+        e: Row<'_, T>, h: Row<'_, T>, j: Row<'_, T>, l: Row<'_, T>,
+        n: usize; f
+    ) {
+        // SAFETY: `n` elements may be read from each operand, and the rows of
+        // the inputs hold as many.
+        unsafe {
+            for i in 0..n {
+                let products = f.products::<ONLY>(from_fn(|k| *from[k].add(i)), *g.add(i));
+                macro_rules! write {
+                    ($($k:literal $row:ident)*) => {$(
+                        if $k < N && (ONLY == ALL || ONLY == $k) {
+                            $row.get_unchecked_mut(i).write(products[$k]);
+                        }
+                    )*};
+                }
+                write!(0 a 1 b 2 c 3 d 4 e 5 h 6 j 7 l);
+            }
+        }
+    }
+}

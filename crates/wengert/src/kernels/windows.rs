@@ -1,0 +1,214 @@
+//! Windows which slide over images of two axes.
+
+use std::mem::MaybeUninit;
+use std::ops::Range;
+
+use super::isa::dispatched;
+use crate::scalar::Scalar;
+
+/// How windows lie on an image: along each axis, element `k` of the window at
+/// place `i` is position `i stride + k dilation - padding`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Windows {
+    pub(crate) image: [usize; 2],
+    pub(crate) size: [usize; 2],
+    pub(crate) places: [usize; 2],
+    pub(crate) stride: [usize; 2],
+    pub(crate) padding: [usize; 2],
+    pub(crate) dilation: [usize; 2],
+}
+
+impl Windows {
+    /// Elements of an image.
+    pub(crate) fn image_len(&self) -> usize {
+        self.image[0] * self.image[1]
+    }
+
+    /// Elements of a window.
+    pub(crate) fn taps(&self) -> usize {
+        self.size[0] * self.size[1]
+    }
+
+    /// How many windows there are.
+    pub(crate) fn count(&self) -> usize {
+        self.places[0] * self.places[1]
+    }
+
+    /// Where element `k` of the window at place `i` lies along an axis.
+    #[inline(always)]
+    fn position(&self, axis: usize, i: usize, k: usize) -> isize {
+        (i * self.stride[axis] + k * self.dilation[axis]) as isize - self.padding[axis] as isize
+    }
+
+    /// The places at which element `k` lies within the image.
+    #[inline(always)]
+    fn inside(&self, axis: usize, k: usize) -> Range<usize> {
+        let (shift, stride) = (k * self.dilation[axis], self.stride[axis]);
+        let from = self.padding[axis].saturating_sub(shift).div_ceil(stride);
+        let to = (self.image[axis] + self.padding[axis]).saturating_sub(shift).div_ceil(stride);
+        let to = to.min(self.places[axis]);
+        from.min(to)..to
+    }
+
+    /// Calls `f` for every element of windows in every row of places: with the
+    /// row's part of `[taps, places]`, and the places within the image along
+    /// it with the position of the first in the image.
+    #[inline(always)]
+    fn rows(&self, mut f: impl FnMut(usize, Option<(Range<usize>, usize)>)) {
+        for ky in 0..self.size[0] {
+            let rows = self.inside(0, ky);
+            for kx in 0..self.size[1] {
+                let inside = self.inside(1, kx);
+                let tap = ky * self.size[1] + kx;
+                for i in 0..self.places[0] {
+                    let to = tap * self.count() + i * self.places[1];
+                    let row = rows.contains(&i) && !inside.is_empty();
+                    f(to, row.then(|| {
+                        let x = self.position(1, inside.start, kx) as usize;
+                        (inside.clone(), self.position(0, i, ky) as usize * self.image[1] + x)
+                    }));
+                }
+            }
+        }
+    }
+
+    /// The windows of an image as columns, `[taps, places]`; 0 outside.
+    pub(crate) fn gather<T: Scalar>(&self, image: &[T], columns: &mut [MaybeUninit<T>]) {
+        let (n, step) = (self.places[1], self.stride[1]);
+        self.rows(|to, inside| {
+            let row = &mut columns[to..to + n];
+            let Some((inside, from)) = inside else { return row.fill(MaybeUninit::new(T::ZERO)) };
+            row[..inside.start].fill(MaybeUninit::new(T::ZERO));
+            row[inside.end..].fill(MaybeUninit::new(T::ZERO));
+            let (row, from) = (&mut row[inside], &image[from..]);
+            if step == 1 {
+                let from = &from[..row.len()];
+                for (to, &x) in row.iter_mut().zip(from) {
+                    to.write(x);
+                }
+            } else {
+                for (to, &x) in row.iter_mut().zip(from.iter().step_by(step)) {
+                    to.write(x);
+                }
+            }
+        });
+    }
+
+    /// The adjoint of [`Windows::gather`]: adds columns to an image.
+    #[inline(always)]
+    fn scatter<T: Scalar>(&self, columns: &[T], image: &mut [T]) {
+        let (n, step) = (self.places[1], self.stride[1]);
+        self.rows(|at, inside| {
+            let Some((inside, to)) = inside else { return };
+            let (row, to) = (&columns[at..at + n][inside], &mut image[to..]);
+            if step == 1 {
+                for (to, &x) in to[..row.len()].iter_mut().zip(row) {
+                    *to += x;
+                }
+            } else {
+                for (to, &x) in to.iter_mut().step_by(step).zip(row) {
+                    *to += x;
+                }
+            }
+        });
+    }
+
+    /// Calls `f` with the position of the largest element of every window, the
+    /// first if tied; NaN counts as the largest. `None` for a window which
+    /// lies outside.
+    pub(crate) fn for_each_largest<T: Scalar>(&self, image: &[T], mut f: impl FnMut(Option<usize>)) {
+        // The elements of a window which lie within the image, along an axis.
+        let taps = |axis: usize, i: usize| {
+            let (at, by) = (i * self.stride[axis], self.dilation[axis]);
+            let (image, padding, size) = (self.image[axis], self.padding[axis], self.size[axis]);
+            if at >= padding && at + (size - 1) * by < image + padding {
+                return 0..size;
+            }
+            let from = padding.saturating_sub(at).div_ceil(by);
+            from..(image + padding).saturating_sub(at).div_ceil(by).min(size)
+        };
+        for i in 0..self.places[0] {
+            let rows = taps(0, i);
+            for j in 0..self.places[1] {
+                let columns = taps(1, j);
+                if rows.is_empty() || columns.is_empty() {
+                    f(None);
+                    continue;
+                }
+                let left = self.position(1, j, columns.start) as usize;
+                let at = |ky: usize| self.position(0, i, ky) as usize * self.image[1] + left;
+                let mut chosen = at(rows.start);
+                let mut best = image[chosen];
+                for ky in rows.clone() {
+                    let row = at(ky);
+                    for kx in 0..columns.len() {
+                        let at = row + kx * self.dilation[1];
+                        let x = image[at];
+                        // A comparison with NaN is false.
+                        let better = x > best || (x.is_nan() && !best.is_nan());
+                        chosen = if better { at } else { chosen };
+                        best = if better { x } else { best };
+                    }
+                }
+                f(Some(chosen));
+            }
+        }
+    }
+}
+
+dispatched! {
+    /// Adds the columns of some channels to their images.
+    ///
+    /// # Safety
+    /// For each channel, `columns` has `[taps, places]` elements and `images`
+    /// one image; they do not overlap.
+    pub(crate) unsafe fn scatter<T: Scalar>(windows: &Windows, columns: *const T, images: *mut T, channels: usize) {
+        let (from, to) = (windows.taps() * windows.count(), windows.image_len());
+        for c in 0..channels {
+            // SAFETY: the caller's contract.
+            unsafe {
+                let columns = std::slice::from_raw_parts(columns.add(c * from), from);
+                windows.scatter(columns, std::slice::from_raw_parts_mut(images.add(c * to), to));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gathering_and_its_adjoint() {
+        let w = Windows {
+            image: [4, 5],
+            size: [2, 3],
+            places: [3, 2],
+            stride: [2, 3],
+            padding: [1, 1],
+            dilation: [2, 1],
+        };
+        let image: Vec<f64> = (0..w.image_len()).map(|i| (i as f64 + 1.0).sqrt()).collect();
+        let mut columns = vec![MaybeUninit::new(f64::NAN); w.taps() * w.count()];
+        w.gather(&image, &mut columns);
+        let mut back = vec![0.0; w.image_len()];
+        // SAFETY: filled above, with numbers.
+        let columns: Vec<f64> = columns.iter().map(|x| unsafe { x.assume_init() }).collect();
+        // SAFETY: one channel of each.
+        unsafe { scatter(super::super::isa::Isa::detect(), &w, columns.as_ptr(), back.as_mut_ptr(), 1) };
+        for ky in 0..2 {
+            for kx in 0..3 {
+                for i in 0..3 {
+                    for j in 0..2 {
+                        let (y, x) = (w.position(0, i, ky), w.position(1, j, kx));
+                        let inside = (0..4).contains(&y) && (0..5).contains(&x);
+                        let expected = if inside { image[(y * 5 + x) as usize] } else { 0.0 };
+                        assert_eq!(columns[(ky * 3 + kx) * w.count() + i * 2 + j], expected);
+                    }
+                }
+            }
+        }
+        let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+        assert!((dot(&columns, &columns) - dot(&image, &back)).abs() < 1e-9);
+    }
+}

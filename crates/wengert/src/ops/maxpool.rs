@@ -1,0 +1,101 @@
+//! The largest elements of windows.
+
+use super::{Emit, Id, Inferred, Op, Ref, Values};
+use crate::kernels::windows::Windows;
+use crate::kernels::{Machine, Out, with_runs};
+use crate::scalar::Scalar;
+use crate::shape::Dims;
+
+/// In every window over the last axes of `by` one element is chosen: the
+/// largest, the first if tied. Which one it is, is locally constant.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum MaxPool {
+    /// The elements of `x` in the chosen places.
+    Choose { x: Id, by: Id, how: Ref<Pooling> },
+    /// Its adjoint in `x`: zeros, with the elements of `g` added in the chosen
+    /// places.
+    Unchoose { g: Id, by: Id, how: Ref<Pooling> },
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pooling {
+    pub(super) windows: Windows,
+    /// One or two: with one, the first of the windows' axes has length 1.
+    pub(super) axes: usize,
+}
+
+use MaxPool::*;
+
+impl MaxPool {
+    /// The tensor which decides, and the other one.
+    fn parts(&self) -> (Id, Id, &Pooling) {
+        let (Choose { x: other, by, how } | Unchoose { g: other, by, how }) = self;
+        // SAFETY: what an op of this tape refers to.
+        (*by, *other, unsafe { how.get() })
+    }
+
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Choose { .. } => "max_pool",
+            Unchoose { .. } => "max_pool_grad",
+        }
+    }
+
+    pub(crate) fn operands(&self) -> impl Iterator<Item = Id> + use<> {
+        let (by, other, _) = self.parts();
+        [Some(other), (by != other).then_some(by)].into_iter().flatten()
+    }
+
+    pub(crate) fn infer<'a, T: Scalar>(&self, v: &'a impl Values<T>) -> Inferred<'a> {
+        let (by, _, how) = self.parts();
+        let mut dims = Dims::from_slice(v.value(by).layout.dims);
+        if let Choose { .. } = self {
+            dims.truncate(dims.len() - how.axes);
+            dims.extend_from_slice(&how.windows.places[2 - how.axes..]);
+        }
+        Inferred::Fresh(dims)
+    }
+
+    pub(crate) unsafe fn run<T: Scalar>(&self, v: &impl Values<T>, out: Out<'_, T>, m: &Machine<T>) {
+        let (by, other, Pooling { windows, .. }) = self.parts();
+        let (image, count) = (windows.image_len(), windows.count());
+        let images = v.value(by).layout.len.checked_div(image).unwrap_or(0);
+        // SAFETY: the caller's contract; operands without gaps, one image and
+        // one element for each of its windows at a time.
+        unsafe {
+            if let (Unchoose { .. }, false) = (self, out.add) {
+                (0..out.len).for_each(|i| out.data.add(i).write(T::ZERO));
+            }
+            with_runs(m, [v.value(by), v.value(other)], 0, |[by, other_data], _| {
+                for n in 0..images {
+                    let by_image = std::slice::from_raw_parts(by.add(n * image), image);
+                    let mut i = n * count;
+                    windows.for_each_largest(by_image, |at| {
+                        match self {
+                            Choose { .. } => {
+                                // A window of nothing but padding.
+                                let nothing = if other == self.parts().0 { T::NEG_INFINITY } else { T::ZERO };
+                                let x = at.map_or(nothing, |at| *other_data.add(n * image + at));
+                                let to = out.data.add(i);
+                                if out.add { *to += x } else { to.write(x) }
+                            }
+                            Unchoose { .. } => {
+                                if let Some(at) = at {
+                                    *out.data.add(n * image + at) += *other_data.add(i);
+                                }
+                            }
+                        }
+                        i += 1;
+                    });
+                }
+            });
+        }
+    }
+
+    pub(crate) fn rule<E: Emit>(self, e: &mut E, _: Id, c: Id) {
+        match self {
+            Choose { x, by, how } => e.give(x, Op::MaxPool(Unchoose { g: c, by, how })),
+            Unchoose { g, by, how } => e.give(g, Op::MaxPool(Choose { x: c, by, how })),
+        }
+    }
+}
