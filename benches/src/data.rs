@@ -1,7 +1,7 @@
 //! Weights and data: from files, or drawn with a fixed seed.
 
-use rand::rngs::StdRng;
 use rand::RngExt;
+use rand::rngs::StdRng;
 use rand_distr::{Distribution, Normal};
 use wengert::{Param, Params};
 use wengert_nn::Linear;
@@ -77,24 +77,12 @@ impl Data {
     }
 
     /// A parameter of this name.
-    pub fn param<const N: usize>(
-        &mut self,
-        params: &mut Params,
-        name: &str,
-        shape: [usize; N],
-        draw: Draw,
-    ) -> Param {
+    pub fn param<const N: usize>(&mut self, params: &mut Params, name: &str, shape: [usize; N], draw: Draw) -> Param {
         params.add(name, shape, &self.values(name, shape.iter().product(), draw))
     }
 
     /// A linear layer, of `name.w` and `name.b`.
-    pub fn linear(
-        &mut self,
-        params: &mut Params,
-        name: &str,
-        [from, to]: [usize; 2],
-        draw: [Draw; 2],
-    ) -> Linear {
+    pub fn linear(&mut self, params: &mut Params, name: &str, [from, to]: [usize; 2], draw: [Draw; 2]) -> Linear {
         let weight = self.param(params, &format!("{name}.w"), [from, to], draw[0]);
         let bias = self.param(params, &format!("{name}.b"), [to], draw[1]);
         Linear { weight, bias: Some(bias) }

@@ -24,10 +24,7 @@ pub fn training(
 }
 
 /// The value and the gradients of a function, which are used for nothing.
-pub fn differentiation(
-    params: Params,
-    function: impl for<'t> Fn(&'t Tape, &'t Params) -> Tensor<'t>,
-) -> impl Program {
+pub fn differentiation(params: Params, function: impl for<'t> Fn(&'t Tape, &'t Params) -> Tensor<'t>) -> impl Program {
     turns(params, move |tape, params, _| function(tape, params), |params, grads| _ = black_box(grads.slab(params)))
 }
 

@@ -24,9 +24,7 @@ use std::thread;
 
 use wengert_benches::data::Data;
 use wengert_benches::program::Program;
-use wengert_benches::workloads::{
-    Sizes, chain, classifier, exclusive_or, letters, normalised, pictures, rosenbrock,
-};
+use wengert_benches::workloads::{Sizes, chain, classifier, exclusive_or, letters, normalised, pictures, rosenbrock};
 
 /// A program's name, how it is made, and how many of its turns are counted.
 type Counted = (&'static str, fn() -> Box<dyn Program>, u64);
@@ -62,8 +60,8 @@ fn main() -> ExitCode {
     let args: Vec<String> = env::args().skip(1).collect();
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     match args[..] {
-        [] => compare().unwrap_or_else(skip),
-        ["--update"] => update().unwrap_or_else(skip),
+        [] => conditions().map_or_else(skip, |here| compare(&here)),
+        ["--update"] => conditions().map_or_else(skip, |here| update(&here)),
         // How this program calls itself under callgrind.
         ["--run", name, turns] => {
             run(name, turns.parse().expect("a number of turns"));
@@ -89,24 +87,23 @@ fn run(name: &str, turns: u64) {
     }
 }
 
-/// Counts every program and compares it with the file, or says why it cannot.
-fn compare() -> Result<ExitCode, String> {
-    let here = conditions()?;
-    let file = std::fs::read_to_string(FILE).map_err(|error| format!("{FILE}: {error}"))?;
+/// Counts every program and compares it with the file.
+fn compare(here: &str) -> ExitCode {
+    let file = std::fs::read_to_string(FILE).unwrap_or_else(|error| panic!("{FILE}: {error}"));
     let mut lines = file.lines().filter(|line| !line.starts_with('#'));
     let there = lines.next().unwrap_or_default();
     if here != there {
-        return Err(format!("the figures are for {there}, and this is {here}"));
+        return skip(format!("the figures are for {there}, and this is {here}"));
     }
     let known: Vec<(&str, f64)> = lines
         .filter_map(|line| line.split_once(' '))
-        .map(|(name, count)| (name, count.trim().parse().unwrap_or_else(|_| panic!("{FILE}: {count} is no number"))))
+        .map(|(name, count)| (name, count.parse().unwrap_or_else(|_| panic!("{FILE}: {count} is no number"))))
         .collect();
 
     println!("{:<16}{:>14}{:>14}{:>10}", "per turn", "before", "now", "change");
     let (mut worse, mut better) = (false, false);
     for program in &PROGRAMS {
-        let (name, now) = (program.0, count(program)? as f64);
+        let (name, now) = (program.0, count(program) as f64);
         let Some(&(_, before)) = known.iter().find(|known| known.0 == name) else {
             println!("{name:<16}{:>14}{now:>14}   has no figure", "");
             worse = true;
@@ -125,21 +122,18 @@ fn compare() -> Result<ExitCode, String> {
     if worse || better {
         println!("If that is as it should be, write the figures anew, with --update.");
     }
-    Ok(if worse { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    if worse { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
 /// Counts every program and writes the file.
-fn update() -> Result<ExitCode, String> {
-    let mut text = String::from(
-        "# Instructions per turn of the programs in src/bin/instructions.rs, which says how to write them anew.\n",
-    );
-    text += &format!("{}\n", conditions()?);
+fn update(here: &str) -> ExitCode {
+    let mut text = format!("# Instructions per turn; see src/bin/instructions.rs, which wrote them.\n{here}\n");
     for program in &PROGRAMS {
-        text += &format!("{} {}\n", program.0, count(program)?);
+        text += &format!("{} {}\n", program.0, count(program));
     }
+    std::fs::write(FILE, &text).unwrap_or_else(|error| panic!("{FILE}: {error}"));
     print!("{text}");
-    std::fs::write(FILE, text).map_err(|error| format!("{FILE}: {error}"))?;
-    Ok(ExitCode::SUCCESS)
+    ExitCode::SUCCESS
 }
 
 /// What the counts depend on, in one line; or why they cannot be taken.
@@ -160,26 +154,23 @@ fn conditions() -> Result<String, String> {
 }
 
 /// Instructions per turn of a program.
-fn count(&(name, _, turns): &Counted) -> Result<u64, String> {
+fn count(&(name, _, turns): &Counted) -> u64 {
     let collected = |turns: u64| {
-        let this = env::current_exe().map_err(|error| error.to_string())?;
-        let run = output(
-            Command::new("valgrind")
-                .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
-                .arg(this)
-                .args(["--run", name, &turns.to_string()])
-                // What valgrind knows of every machine.
-                .env("WENGERT_ISA", "avx2"),
-        )?;
-        let count = run.lines().find_map(|line| line.split_once("Collected : "));
-        count.and_then(|(_, n)| n.trim().parse::<u64>().ok()).ok_or(format!("callgrind said\n{run}"))
+        let this = env::current_exe().expect("this program has a path");
+        let mut command = Command::new("valgrind");
+        command.args(["--tool=callgrind", "--callgrind-out-file=/dev/null"]);
+        command.arg(this).args(["--run", name, &turns.to_string()]);
+        // What valgrind runs on every machine with AVX2.
+        let said = output(command.env("WENGERT_ISA", "avx2")).unwrap_or_else(|error| panic!("{error}"));
+        let count = said.lines().find_map(|line| line.split_once("Collected : "));
+        count.and_then(|(_, n)| n.trim().parse().ok()).unwrap_or_else(|| panic!("callgrind counted nothing:\n{said}"))
     };
     // Both lengths at once.
     thread::scope(|scope| {
         let short = scope.spawn(|| collected(WARM));
-        let long = collected(WARM + turns)?;
-        let short = short.join().expect("a count, or an error")?;
-        Ok((long - short) / turns)
+        let long: u64 = collected(WARM + turns);
+        let short: u64 = short.join().expect("a count");
+        (long - short) / turns
     })
 }
 

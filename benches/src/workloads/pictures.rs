@@ -50,10 +50,8 @@ pub fn pictures(mut data: Data, batch: usize) -> impl Program {
     let mut params = Params::new();
     let pictures = data.values("w6.x", BATCHES * batch * 784, Draw::Uniform(0.0, 1.0));
     let batches = Batches::new(BATCHES, pictures, data.indices("w6.y", BATCHES * batch, 10));
-    let (first, second) = (
-        Stage::new(&mut data, &mut params, "w6.c1", [1, 8]),
-        Stage::new(&mut data, &mut params, "w6.c2", [8, 16]),
-    );
+    let (first, second) =
+        (Stage::new(&mut data, &mut params, "w6.c1", [1, 8]), Stage::new(&mut data, &mut params, "w6.c2", [8, 16]));
     let output = data.linear(&mut params, "w6.l", [784, 10], [Draw::for_inputs(784); 2]);
     let model = Network { stages: [first, second], output };
 
