@@ -26,7 +26,7 @@ fn training(c: &mut Criterion) {
 
 /// The step by hand, after a look that it is the same step.
 fn by_hand() -> ByHand {
-    let (mut engine, mut hand) = (w2(), ByHand::new(Data::new(), W2.0, W2.1));
+    let (mut engine, mut hand) = (w2(), ByHand::new(Data::from_environment(), W2.0, W2.1));
     for _ in 0..10 {
         let (a, b) = (engine.turn(), hand.turn());
         assert!((a - b).abs() <= 1e-4 * a.abs(), "losses differ: {a} and {b} by hand");

@@ -36,7 +36,7 @@ impl Draw {
 
 impl Data {
     /// From the folder which `PEERS_DATA` names; drawn if it is not set.
-    pub fn new() -> Self {
+    pub fn from_environment() -> Self {
         Data { folder: std::env::var("PEERS_DATA").ok(), rng: rng() }
     }
 
