@@ -20,9 +20,10 @@ use std::time::{Duration, Instant};
 use plotters::coord::Shift;
 use plotters::prelude::*;
 use wengert::{Gradients, Tape};
+use wengert_check::CountingAllocator;
 
-/// What the list itself takes for an entry, at most.
-const ENTRY: f64 = 64.0;
+#[global_allocator]
+static ALLOCATOR: CountingAllocator = CountingAllocator;
 
 /// One length, and what was measured of it.
 struct Length {
@@ -32,12 +33,14 @@ struct Length {
     /// The least time of one operation, in nanoseconds.
     record: f64,
     backward: f64,
+    /// The memory held for one operation, in bytes.
+    bytes: f64,
 }
 
 impl Length {
     fn new(operations: usize) -> Self {
         let (tape, grads) = (Tape::new(), Gradients::new());
-        Length { operations, tape, grads, record: f64::INFINITY, backward: f64::INFINITY }
+        Length { operations, tape, grads, record: f64::INFINITY, backward: f64::INFINITY, bytes: 0.0 }
     }
 
     fn turn(&mut self) {
@@ -61,10 +64,13 @@ impl Length {
         self.backward = self.backward.min(nanoseconds(recorded.elapsed()));
     }
 
-    /// Bytes for each entry: the list, values and shapes, adjoints.
-    fn bytes(&self) -> f64 {
-        let stats = self.tape.stats();
-        ENTRY + (stats.live_bytes + stats.sweep_bytes) as f64 / stats.entries as f64
+    /// Turns until everything has its lasting size, and how much that is.
+    fn settle(&mut self) {
+        let before = CountingAllocator::held_bytes();
+        for _ in 0..4 {
+            self.turn();
+        }
+        self.bytes = (CountingAllocator::held_bytes() - before) as f64 / self.operations as f64;
     }
 }
 
@@ -82,6 +88,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let halves = decades.flat_map(|decade| [10usize.pow(decade), 316 * 10usize.pow(decade) / 100]);
     let most = if quick { 10_000 } else { 1_000_000 };
     let mut lengths: Vec<Length> = halves.filter(|&n| n <= most).map(Length::new).collect();
+    lengths.iter_mut().for_each(Length::settle);
     for _ in 0..rounds {
         for length in &mut lengths {
             // Short tapes often, or one interruption would be the figure.
@@ -91,10 +98,10 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
     }
 
-    println!("{:>10}{:>16}{:>16}{:>16}", "operations", "record, ns/op", "backward, ns/op", "bytes/entry");
+    println!("{:>10}{:>16}{:>16}{:>16}", "operations", "record, ns/op", "backward, ns/op", "bytes/op");
     for length in &lengths {
-        let Length { operations, record, backward, .. } = length;
-        println!("{operations:>10}{record:>16.1}{backward:>16.1}{:>16.1}", length.bytes());
+        let Length { operations, record, backward, bytes, .. } = length;
+        println!("{operations:>10}{record:>16.1}{backward:>16.1}{:>16.1}", bytes);
     }
     picture.map_or(Ok(()), |file| draw(file, &lengths))
 }
@@ -116,7 +123,7 @@ fn draw(file: &Path, lengths: &[Length]) -> Result<(), Box<dyn Error>> {
         lengths,
         &[("record", BLUE, &|length| length.record), ("backward", ORANGE, &|length| length.backward)],
     )?;
-    panel(&below, "Bytes per entry", lengths, &[("list, values, adjoints", INK, &Length::bytes)])?;
+    panel(&below, "Bytes per operation", lengths, &[("list, values, adjoints", INK, &|length| length.bytes)])?;
     root.present()?;
     Ok(())
 }
@@ -131,7 +138,7 @@ fn panel(
     lines: &[Line<'_>],
 ) -> Result<(), Box<dyn Error>> {
     let values = lines.iter().flat_map(|line| lengths.iter().map(line.2));
-    let top = values.fold(0.0, f64::max) * 1.35;
+    let top = values.fold(0.0, f64::max) * 1.15;
     let ends = [lengths[0].operations, lengths[lengths.len() - 1].operations].map(|n| n as f64);
     let mut chart = ChartBuilder::on(area)
         .caption(title, (FONT, 18).into_font().color(&INK))
@@ -151,6 +158,7 @@ fn panel(
         .axis_desc_style((FONT, 13).into_font().color(&INK))
         .x_desc("operations on the tape")
         .x_label_formatter(&|n| thousands(*n as usize))
+        .y_label_formatter(&|value| format!("{value:.0}"))
         .draw()?;
     for &(name, colour, value) in lines {
         let points = lengths.iter().map(|length| (length.operations as f64, value(length)));
@@ -161,9 +169,8 @@ fn panel(
     }
     chart
         .configure_series_labels()
-        .position(SeriesLabelPosition::UpperRight)
+        .position(SeriesLabelPosition::LowerRight)
         .label_font((FONT, 13).into_font().color(&INK))
-        .background_style(WHITE.mix(0.85))
         .draw()?;
     Ok(())
 }
