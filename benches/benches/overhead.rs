@@ -1,49 +1,60 @@
-//! What one op on one number costs: recording, sweeping back, rewinding.
+//! What one op on one number, or on a few, costs: recording, sweeping back,
+//! rewinding.
 
 use std::hint::black_box;
 
-use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use wengert::{Gradients, Tape, Tensor};
 use wengert_benches::settings;
 
 const OPS: usize = 1000;
 
-/// 1000 ops on one number, each on the result of the one before.
-fn chain<'t>(name: &str, x: Tensor<'t>) -> Tensor<'t> {
-    let mut y = x;
-    for _ in 0..OPS {
-        y = match name {
-            "add" => y + x,
-            "mul" => y * x,
-            _ => y.tanh(),
-        };
-    }
-    y
+/// What makes the next element of a chain, by its number, of the one before
+/// and of the first.
+type Link = for<'t> fn(usize, Tensor<'t>, Tensor<'t>) -> Tensor<'t>;
+
+const ADD: Link = |_, y, x| y + x;
+const MUL: Link = |_, y, x| y * x;
+const TANH: Link = |_, y, _| y.tanh();
+/// The operations of workload W4.
+const MIXED: Link = |i, y, x| match i % 3 {
+    0 => y + x,
+    1 => y * x,
+    _ => y.tanh(),
+};
+
+/// 1000 ops, each on the result of the one before.
+fn chain<'t>(tape: &'t Tape, elements: usize, link: Link) -> Tensor<'t> {
+    let x = tape.full([elements], black_box(1.0001)).require_grad();
+    (0..OPS).fold(x, |y, i| link(i, y, x))
 }
 
 fn overhead(c: &mut Criterion) {
-    for name in ["add", "mul", "tanh"] {
+    let chains = [("add", 1, ADD), ("mul", 1, MUL), ("tanh", 1, TANH), ("mixed", 1, MIXED), ("mixed", 16, MIXED)];
+    for (name, elements, link) in chains {
         let mut group = c.benchmark_group(format!("chain_of_1000_{name}"));
         group.throughput(Throughput::Elements(OPS as u64));
+        let id = |part: &str| BenchmarkId::new(part, elements);
+
         let mut tape = Tape::new();
-        group.bench_function("record", |b| {
+        group.bench_function(id("record"), |b| {
             b.iter(|| {
                 tape.rewind();
-                chain(name, tape.scalar(black_box(1.0001)).require_grad()).item()
+                black_box(chain(&tape, elements, link));
             });
         });
         let mut grads = Gradients::new();
-        group.bench_function("record_and_backward", |b| {
+        group.bench_function(id("record_and_backward"), |b| {
             b.iter(|| {
                 tape.rewind();
-                let y = chain(name, tape.scalar(black_box(1.0001)).require_grad());
+                let y = chain(&tape, elements, link);
                 grads.zero();
-                y.backward_into(&mut grads);
+                y.sum().backward_into(&mut grads);
             });
         });
         let still = Tape::new();
-        let y = chain(name, still.scalar(1.0001).require_grad());
-        group.bench_function("backward", |b| {
+        let y = chain(&still, elements, link).sum();
+        group.bench_function(id("backward"), |b| {
             b.iter(|| {
                 grads.zero();
                 y.backward_into(&mut grads);
@@ -60,7 +71,7 @@ fn overhead(c: &mut Criterion) {
                 // Until the arena has settled to one chunk.
                 for _ in 0..3 {
                     tape.rewind();
-                    chain("add", tape.scalar(1.0).require_grad());
+                    chain(&tape, 1, ADD);
                 }
                 tape
             },

@@ -1,45 +1,38 @@
-//! Whole turns of a training loop: rewind, forward, backward, and the step of
-//! plain gradient descent.
+//! Whole turns of training loops, and what there is to compare them with: the
+//! loss alone (their ratio is the cost of differentiation and of the update),
+//! and the same step written by hand.
 
-use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use rand::RngExt;
-use wengert_benches::{Loop, rng, settings};
+use criterion::{Criterion, criterion_group, criterion_main};
+use wengert_benches::by_hand::ByHand;
+use wengert_benches::data::Data;
+use wengert_benches::program::Program;
+use wengert_benches::settings;
+use wengert_benches::workloads::{W2, w1, w2, w3, w6};
 
-fn small(c: &mut Criterion) {
-    let mut group = c.benchmark_group("training_step");
-    group.throughput(Throughput::Elements(1));
-
-    // Regression on four points: nothing but overhead.
-    let mut turn = Loop::new(&[2, 16, 16, 1], false);
-    let (x, y) = ([0.0, 0.0, 0.0, 1.0, 1.0, 0.0, 1.0, 1.0], [0.0, 1.0, 1.0, 0.0]);
-    group.bench_function("mlp_2_16_16_1_batch_4", |b| {
-        b.iter(|| {
-            turn.tape.rewind();
-            let out = turn.model.forward(&turn.params, turn.tape.input([4, 2], &x));
-            let loss = out.mse_loss(turn.tape.input([4, 1], &y));
-            turn.grads.zero();
-            loss.backward_into(&mut turn.grads);
-            turn.descend(1e-3);
-        });
-    });
-
-    // Classification of pictures: nearly all of it matrix products.
-    let mut turn = Loop::new(&[784, 512, 256, 10], true);
-    let mut rng = rng();
-    let x: Vec<f32> = (0..64 * 784).map(|_| rng.random()).collect();
-    let labels: Vec<usize> = (0..64).map(|_| rng.random_range(0..10)).collect();
-    group.bench_function("mlp_784_512_256_10_batch_64", |b| {
-        b.iter(|| {
-            turn.tape.rewind();
-            let out = turn.model.forward(&turn.params, turn.tape.input([64, 784], &x));
-            let loss = out.cross_entropy(&labels);
-            turn.grads.zero();
-            loss.backward_into(&mut turn.grads);
-            turn.descend(1e-4);
-        });
-    });
+fn both(c: &mut Criterion, name: &str, mut program: impl Program) {
+    let mut group = c.benchmark_group(name);
+    group.bench_function("step", |b| b.iter(|| program.turn()));
+    group.bench_function("loss_alone", |b| b.iter(|| program.value()));
     group.finish();
 }
 
-criterion_group! { name = benches; config = settings(); targets = small }
+fn training(c: &mut Criterion) {
+    both(c, "W1_mlp_2_16_16_1_sgd", w1());
+    both(c, "W2_mlp_784_512_256_10_adam", w2());
+    both(c, "W2_by_hand_with_matrixmultiply", by_hand());
+    both(c, "W3_transformer_adamw", w3());
+    both(c, "W6_convolutions_sgd", w6());
+}
+
+/// The step by hand, after a look that it is the same step.
+fn by_hand() -> ByHand {
+    let (mut engine, mut hand) = (w2(), ByHand::new(Data::from_environment(), W2.0, W2.1));
+    for _ in 0..10 {
+        let (a, b) = (engine.turn(), hand.turn());
+        assert!((a - b).abs() <= 1e-4 * a.abs(), "losses differ: {a} and {b} by hand");
+    }
+    hand
+}
+
+criterion_group! { name = benches; config = settings(); targets = training }
 criterion_main!(benches);

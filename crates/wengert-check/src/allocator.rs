@@ -5,6 +5,7 @@ use std::cell::Cell;
 
 thread_local! {
     static REQUESTS: Cell<u64> = const { Cell::new(0) };
+    static HELD: Cell<i64> = const { Cell::new(0) };
 }
 
 /// The system's allocator, with a count of every request which the calling
@@ -29,8 +30,30 @@ impl CountingAllocator {
         REQUESTS.with(Cell::get)
     }
 
-    fn count() {
+    /// The bytes this thread asked for so far, less those it gave back.
+    ///
+    /// ```
+    /// use wengert_check::CountingAllocator;
+    /// #[global_allocator]
+    /// static ALLOCATOR: CountingAllocator = CountingAllocator;
+    ///
+    /// let before = CountingAllocator::held_bytes();
+    /// let kept = std::hint::black_box(vec![0_u64; 10]);
+    /// assert_eq!(CountingAllocator::held_bytes() - before, 80);
+    /// drop(kept);
+    /// assert_eq!(CountingAllocator::held_bytes() - before, 0);
+    /// ```
+    pub fn held_bytes() -> i64 {
+        HELD.with(Cell::get)
+    }
+
+    fn count(size: usize) {
         REQUESTS.with(|n| n.set(n.get() + 1));
+        HELD.with(|n| n.set(n.get() + size as i64));
+    }
+
+    fn give_back(size: usize) {
+        HELD.with(|n| n.set(n.get() - size as i64));
     }
 }
 
@@ -38,24 +61,26 @@ impl CountingAllocator {
 // which needs no memory of its own.
 unsafe impl GlobalAlloc for CountingAllocator {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        Self::count();
+        Self::count(layout.size());
         // SAFETY: the caller's contract.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        Self::count();
+        Self::count(layout.size());
         // SAFETY: the caller's contract.
         unsafe { System.alloc_zeroed(layout) }
     }
 
     unsafe fn realloc(&self, data: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
-        Self::count();
+        Self::count(new_size);
+        Self::give_back(layout.size());
         // SAFETY: the caller's contract.
         unsafe { System.realloc(data, layout, new_size) }
     }
 
     unsafe fn dealloc(&self, data: *mut u8, layout: Layout) {
+        Self::give_back(layout.size());
         // SAFETY: the caller's contract.
         unsafe { System.dealloc(data, layout) }
     }

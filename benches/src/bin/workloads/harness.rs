@@ -1,11 +1,10 @@
-//! The loops around the workloads, and how they are measured.
+//! How a workload is measured.
 
 use std::env;
 use std::hint::black_box;
 use std::time::Instant;
 
-use wengert::{Gradients, Params, Tape, Tensor};
-use wengert_nn::Optimizer;
+use wengert_benches::program::Program;
 
 /// What is reported of a workload.
 pub(crate) struct Workload {
@@ -37,49 +36,9 @@ impl Workload {
     }
 }
 
-/// A training loop: `loss` gets the turn's number.
-pub(crate) fn train(
-    workload: Workload,
-    params: &mut Params,
-    mut opt: impl Optimizer,
-    loss: impl for<'t> Fn(&'t Tape, &'t Params, usize) -> Tensor<'t>,
-) {
-    let (mut tape, mut grads) = (Tape::new(), Gradients::new());
-    measure(workload, |turn| {
-        tape.rewind();
-        let loss = loss(&tape, params, turn);
-        let value = loss.item();
-        grads.zero();
-        loss.backward_into(&mut grads);
-        opt.step(params, &grads);
-        value
-    });
-}
-
-/// The value and the gradients of a function, again and again.
-pub(crate) fn differentiate(
-    workload: Workload,
-    params: &Params,
-    function: impl for<'t> Fn(&'t Tape, &'t Params) -> Tensor<'t>,
-) {
-    let (mut tape, mut grads) = (Tape::new(), Gradients::new());
-    measure(workload, |_| {
-        tape.rewind();
-        let y = function(&tape, params);
-        grads.zero();
-        y.backward_into(&mut grads);
-        black_box(grads.slab(params));
-        y.item()
-    });
-}
-
-/// Runs turns, which give their loss back, and prints what came of it.
-fn measure(workload: Workload, mut turn: impl FnMut(usize) -> f32) {
-    let mut turns = 0;
-    let mut next = || {
-        turns += 1;
-        turn(turns - 1)
-    };
+/// Runs turns of a program and prints what came of it.
+pub(crate) fn measure(workload: Workload, mut program: impl Program) {
+    let mut next = || program.turn();
     let loss = (0..workload.compared).map(|_| next()).last().unwrap_or(f32::NAN);
     let report = |unit: &str, value: f64, more: &str| {
         let (name, threads) = (workload.name, env::var("PEERS_THREADS").unwrap_or("1".into()));

@@ -25,25 +25,23 @@
 //! | `PEERS_MODE` | `time` (default), or `alloc`: counts heap allocations with a preloaded library which exports `mc_calls` and `mc_bytes` |
 //! | `PEERS_THREADS` | named in the output |
 
-mod data;
-mod functions;
-mod gpt;
 mod harness;
-mod mlp;
-mod pictures;
+
+use harness::{Workload, measure};
+use wengert_benches::workloads::{w1, w2, w3, w4, w5, w6, w7};
 
 fn main() {
     let names: Vec<String> = std::env::args().skip(1).collect();
     assert!(!names.is_empty(), "name a workload: W1 to W7");
     for name in names {
         match name.as_str() {
-            "W1" => mlp::w1(),
-            "W2" => mlp::w2(),
-            "W3" => gpt::w3(),
-            "W4" => functions::w4(),
-            "W5" => functions::w5(),
-            "W6" => pictures::w6(),
-            "W7" => functions::w7(),
+            "W1" => measure(Workload::steps("W1", 500), w1()),
+            "W2" => measure(Workload::steps("W2", 50), w2()),
+            "W3" => measure(Workload::steps("W3", 20), w3()),
+            "W4" => measure(Workload::nanoseconds_per_1000th("W4"), w4()),
+            "W5" => measure(Workload::milliseconds("W5"), w5()),
+            "W6" => measure(Workload::steps("W6", 50), w6()),
+            "W7" => measure(Workload::microseconds("W7"), w7()),
             _ => panic!("no workload {name}: there are W1 to W7"),
         }
     }

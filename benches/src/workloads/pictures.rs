@@ -4,7 +4,7 @@ use wengert::{Conv, Param, Params, Pool, Tape, Tensor};
 use wengert_nn::{Linear, Sgd};
 
 use crate::data::{Batches, Data, Draw};
-use crate::harness::{Workload, train};
+use crate::program::{Program, training};
 
 /// A convolution of 3 x 3 which keeps the size, a ReLU, and a pool of 2 x 2.
 struct Stage {
@@ -43,17 +43,20 @@ impl Network {
     }
 }
 
-pub(crate) fn w6() {
-    let (data, params) = (&mut Data::new(), &mut Params::new());
-    let pictures = data.values("w6.x", 4 * 32 * 784, Draw::Uniform(0.0, 1.0));
-    let batches = Batches::new(4, pictures, data.indices("w6.y", 4 * 32, 10));
-    let model = Network {
-        stages: [Stage::new(data, params, "w6.c1", [1, 8]), Stage::new(data, params, "w6.c2", [8, 16])],
-        output: data.linear(params, "w6.l", [784, 10], [Draw::for_inputs(784); 2]),
-    };
+/// Pictures of 28 x 28 in ten classes, by two convolutions with pools, a linear
+/// layer and SGD.
+pub fn pictures(mut data: Data, batch: usize) -> impl Program {
+    const BATCHES: usize = 4;
+    let mut params = Params::new();
+    let pictures = data.values("w6.x", BATCHES * batch * 784, Draw::Uniform(0.0, 1.0));
+    let batches = Batches::new(BATCHES, pictures, data.indices("w6.y", BATCHES * batch, 10));
+    let (first, second) =
+        (Stage::new(&mut data, &mut params, "w6.c1", [1, 8]), Stage::new(&mut data, &mut params, "w6.c2", [8, 16]));
+    let output = data.linear(&mut params, "w6.l", [784, 10], [Draw::for_inputs(784); 2]);
+    let model = Network { stages: [first, second], output };
 
-    train(Workload::steps("W6", 50), params, Sgd::new(0.05), |tape, params, turn| {
-        let (pictures, labels) = batches.of(turn);
-        model.loss(params, tape, pictures, labels)
-    });
+    training(params, Sgd::new(0.05), move |tape, params, turn| {
+        let (pictures, classes) = batches.of(turn);
+        model.loss(params, tape, pictures, classes)
+    })
 }

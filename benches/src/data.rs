@@ -1,21 +1,23 @@
 //! Weights and data: from files, or drawn with a fixed seed.
 
+use rand::RngExt;
 use rand::rngs::StdRng;
-use rand::{RngExt, SeedableRng};
 use rand_distr::{Distribution, Normal};
 use wengert::{Param, Params};
 use wengert_nn::Linear;
 
+use crate::rng;
+
 /// Where weights and data come from. Values are asked for by name; the
 /// distribution is used where there is no folder of files.
-pub(crate) struct Data {
+pub struct Data {
     folder: Option<String>,
     rng: StdRng,
 }
 
 /// How values are drawn.
 #[derive(Clone, Copy)]
-pub(crate) enum Draw {
+pub enum Draw {
     /// All the same.
     Constant(f32),
     /// Uniform between two bounds.
@@ -26,15 +28,21 @@ pub(crate) enum Draw {
 
 impl Draw {
     /// Uniform up to `1 / sqrt(n)` on either side, for a layer of `n` inputs.
-    pub(crate) fn for_inputs(n: usize) -> Self {
+    pub fn for_inputs(n: usize) -> Self {
         let bound = 1.0 / (n as f32).sqrt();
         Draw::Uniform(-bound, bound)
     }
 }
 
 impl Data {
-    pub(crate) fn new() -> Self {
-        Data { folder: std::env::var("PEERS_DATA").ok(), rng: StdRng::seed_from_u64(7) }
+    /// From the folder which `PEERS_DATA` names; drawn if it is not set.
+    pub fn from_environment() -> Self {
+        Data { folder: std::env::var("PEERS_DATA").ok(), rng: rng() }
+    }
+
+    /// Drawn, always.
+    pub fn drawn() -> Self {
+        Data { folder: None, rng: rng() }
     }
 
     /// The four-byte values of a file, if there is a folder of files.
@@ -47,7 +55,7 @@ impl Data {
     }
 
     /// Numbers.
-    pub(crate) fn values(&mut self, name: &str, len: usize, draw: Draw) -> Vec<f32> {
+    pub fn values(&mut self, name: &str, len: usize, draw: Draw) -> Vec<f32> {
         if let Some(values) = self.read(&format!("{name}.f32"), len, f32::from_le_bytes) {
             return values;
         }
@@ -63,30 +71,18 @@ impl Data {
     }
 
     /// Labels, tokens: whole numbers below `classes`.
-    pub(crate) fn indices(&mut self, name: &str, len: usize, classes: usize) -> Vec<usize> {
+    pub fn indices(&mut self, name: &str, len: usize, classes: usize) -> Vec<usize> {
         let stored = self.read(&format!("{name}.i32"), len, |bytes| i32::from_le_bytes(bytes) as usize);
         stored.unwrap_or_else(|| (0..len).map(|_| self.rng.random_range(0..classes)).collect())
     }
 
     /// A parameter of this name.
-    pub(crate) fn param<const N: usize>(
-        &mut self,
-        params: &mut Params,
-        name: &str,
-        shape: [usize; N],
-        draw: Draw,
-    ) -> Param {
+    pub fn param<const N: usize>(&mut self, params: &mut Params, name: &str, shape: [usize; N], draw: Draw) -> Param {
         params.add(name, shape, &self.values(name, shape.iter().product(), draw))
     }
 
     /// A linear layer, of `name.w` and `name.b`.
-    pub(crate) fn linear(
-        &mut self,
-        params: &mut Params,
-        name: &str,
-        [from, to]: [usize; 2],
-        draw: [Draw; 2],
-    ) -> Linear {
+    pub fn linear(&mut self, params: &mut Params, name: &str, [from, to]: [usize; 2], draw: [Draw; 2]) -> Linear {
         let weight = self.param(params, &format!("{name}.w"), [from, to], draw[0]);
         let bias = self.param(params, &format!("{name}.b"), [to], draw[1]);
         Linear { weight, bias: Some(bias) }
@@ -94,19 +90,20 @@ impl Data {
 }
 
 /// A number of batches of inputs with labels, all of one size.
-pub(crate) struct Batches<X> {
+pub struct Batches<X> {
     count: usize,
     inputs: Vec<X>,
     labels: Vec<usize>,
 }
 
 impl<X> Batches<X> {
-    pub(crate) fn new(count: usize, inputs: Vec<X>, labels: Vec<usize>) -> Self {
+    /// All inputs, one batch after the other, and all labels.
+    pub fn new(count: usize, inputs: Vec<X>, labels: Vec<usize>) -> Self {
         Batches { count, inputs, labels }
     }
 
     /// The batch of a turn.
-    pub(crate) fn of(&self, turn: usize) -> (&[X], &[usize]) {
+    pub fn of(&self, turn: usize) -> (&[X], &[usize]) {
         fn part<T>(all: &[T], count: usize, turn: usize) -> &[T] {
             let len = all.len() / count;
             &all[turn % count * len..][..len]

@@ -1,0 +1,66 @@
+//! W1 and W2: multi-layer perceptrons.
+
+use wengert::{Params, Tape, Tensor};
+use wengert_nn::{Adam, Linear, Sgd};
+
+use crate::data::{Batches, Data, Draw};
+use crate::program::{Program, training};
+
+/// A layer drawn as PyTorch draws it.
+fn linear(data: &mut Data, params: &mut Params, name: &str, widths: [usize; 2]) -> Linear {
+    data.linear(params, name, widths, [Draw::for_inputs(widths[0]); 2])
+}
+
+/// Exclusive or on 4 points by 2-16-16-1: all overhead.
+pub fn exclusive_or(mut data: Data) -> impl Program {
+    let mut params = Params::new();
+    let first = linear(&mut data, &mut params, "w1.l1", [2, 16]);
+    let second = linear(&mut data, &mut params, "w1.l2", [16, 16]);
+    let third = linear(&mut data, &mut params, "w1.l3", [16, 1]);
+    let (x, y) = ([0.0, 0.0, 0.0, 1.0, 1.0, 0.0, 1.0, 1.0], [0.0, 1.0, 1.0, 0.0]);
+
+    training(params, Sgd::new(0.05), move |tape, params, _| {
+        let h = first.forward(params, tape.input([4, 2], &x)).tanh();
+        let h = second.forward(params, h).tanh();
+        third.forward(params, h).mse_loss(tape.input([4, 1], &y))
+    })
+}
+
+/// Three layers which tell pictures apart, and the pictures.
+pub struct Classifier {
+    /// The layers.
+    pub layers: [Linear; 3],
+    /// Pictures and their classes.
+    pub batches: Batches<f32>,
+}
+
+impl Classifier {
+    /// Layers between these widths, the first of which is the size of a
+    /// picture and the last the number of classes.
+    pub fn new(mut data: Data, params: &mut Params, widths: [usize; 4], batch: usize) -> Self {
+        const BATCHES: usize = 8;
+        let pictures = data.values("w2.x", BATCHES * batch * widths[0], Draw::Uniform(0.0, 1.0));
+        let classes = data.indices("w2.y", BATCHES * batch, widths[3]);
+        let mut layer = |name, at: usize| linear(&mut data, params, name, [widths[at], widths[at + 1]]);
+        Classifier {
+            layers: [layer("w2.l1", 0), layer("w2.l2", 1), layer("w2.l3", 2)],
+            batches: Batches::new(BATCHES, pictures, classes),
+        }
+    }
+
+    fn loss<'t>(&self, params: &'t Params, tape: &'t Tape, turn: usize) -> Tensor<'t> {
+        let (pictures, classes) = self.batches.of(turn);
+        let [first, second, third] = &self.layers;
+        let x = tape.input([classes.len(), pictures.len() / classes.len()], pictures);
+        let h = first.forward(params, x).relu();
+        let h = second.forward(params, h).relu();
+        third.forward(params, h).cross_entropy(classes)
+    }
+}
+
+/// Pictures in classes, by Adam: nearly all matrix products.
+pub fn classifier(data: Data, widths: [usize; 4], batch: usize) -> impl Program {
+    let mut params = Params::new();
+    let model = Classifier::new(data, &mut params, widths, batch);
+    training(params, Adam::new(1e-3), move |tape, params, turn| model.loss(params, tape, turn))
+}

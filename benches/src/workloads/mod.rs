@@ -1,0 +1,52 @@
+//! The seven workloads, and the same programs in other sizes.
+
+mod functions;
+mod gpt;
+mod mlp;
+mod pictures;
+
+pub use functions::{chain, normalised, rosenbrock};
+pub use gpt::{Sizes, letters};
+pub use mlp::{Classifier, classifier, exclusive_or};
+pub use pictures::pictures;
+
+use crate::data::Data;
+use crate::program::Program;
+
+/// MLP 2-16-16-1 with tanh, batch 4, mean squared error, SGD.
+pub fn w1() -> impl Program {
+    exclusive_or(Data::from_environment())
+}
+
+/// MLP 784-512-256-10 with ReLU, batch 64, cross-entropy, Adam.
+pub fn w2() -> impl Program {
+    classifier(Data::from_environment(), W2.0, W2.1)
+}
+
+/// Widths and batch of W2.
+pub const W2: ([usize; 4], usize) = ([784, 512, 256, 10], 64);
+
+/// Pre-norm transformer: 4 layers of 128 features and 4 heads, AdamW.
+pub fn w3() -> impl Program {
+    letters(Data::from_environment(), Sizes { layers: 4, heads: 4, features: 128, context: 64, letters: 65, batch: 16 })
+}
+
+/// 1000 chained operations on one element.
+pub fn w4() -> impl Program {
+    chain(1000)
+}
+
+/// `mean(layer_norm(gelu(x a + b)))` of 1024 x 1024.
+pub fn w5() -> impl Program {
+    normalised(Data::from_environment(), [1024, 1024])
+}
+
+/// Two convolutions with pools and a linear layer, batch 32, SGD.
+pub fn w6() -> impl Program {
+    pictures(Data::from_environment(), 32)
+}
+
+/// Rosenbrock's function of 10 000 variables.
+pub fn w7() -> impl Program {
+    rosenbrock(Data::from_environment(), 10_000)
+}
