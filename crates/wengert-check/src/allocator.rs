@@ -5,10 +5,12 @@ use std::cell::Cell;
 
 thread_local! {
     static REQUESTS: Cell<u64> = const { Cell::new(0) };
+    static HELD: Cell<i64> = const { Cell::new(0) };
 }
 
 /// The system's allocator, with a count of every request which the calling
-/// thread makes of it: to see that a loop allocates nothing.
+/// thread makes of it, to see that a loop allocates nothing, and of the bytes
+/// it holds.
 ///
 /// ```
 /// use wengert_check::CountingAllocator;
@@ -29,8 +31,19 @@ impl CountingAllocator {
         REQUESTS.with(Cell::get)
     }
 
-    fn count() {
+    /// The bytes which this thread asked for and has not given back: less than
+    /// 0 if it gave back what another asked for.
+    pub fn held_bytes() -> i64 {
+        HELD.with(Cell::get)
+    }
+
+    fn count(bytes: usize) {
         REQUESTS.with(|n| n.set(n.get() + 1));
+        HELD.with(|n| n.set(n.get() + bytes as i64));
+    }
+
+    fn given_back(bytes: usize) {
+        HELD.with(|n| n.set(n.get() - bytes as i64));
     }
 }
 
@@ -38,24 +51,26 @@ impl CountingAllocator {
 // which needs no memory of its own.
 unsafe impl GlobalAlloc for CountingAllocator {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        Self::count();
+        Self::count(layout.size());
         // SAFETY: the caller's contract.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        Self::count();
+        Self::count(layout.size());
         // SAFETY: the caller's contract.
         unsafe { System.alloc_zeroed(layout) }
     }
 
     unsafe fn realloc(&self, data: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
-        Self::count();
+        Self::count(new_size);
+        Self::given_back(layout.size());
         // SAFETY: the caller's contract.
         unsafe { System.realloc(data, layout, new_size) }
     }
 
     unsafe fn dealloc(&self, data: *mut u8, layout: Layout) {
+        Self::given_back(layout.size());
         // SAFETY: the caller's contract.
         unsafe { System.dealloc(data, layout) }
     }
