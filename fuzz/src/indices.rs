@@ -44,7 +44,7 @@ enum Expected {
 fn number(u: &mut Unstructured<'_>) -> Result<isize> {
     let extremes = [isize::MIN, isize::MAX, isize::MIN + 1, 1 << 40, -(1 << 40)];
     let byte = byte(u)?;
-    Ok(if byte >= 250 { extremes[byte - 251 + usize::from(byte == 250)] } else { byte as isize % 11 - 5 })
+    Ok(extremes.get(byte.wrapping_sub(250)).copied().unwrap_or(byte as isize % 11 - 5))
 }
 
 fn size(u: &mut Unstructured<'_>) -> Result<usize> {

@@ -34,8 +34,6 @@ pub enum Edges {
     Origin,
     /// The same, and a jump where the first is 0 and the second negative.
     Angle,
-    /// There is one where the first is 0.
-    First,
 }
 
 /// A function of many numbers.
@@ -180,7 +178,6 @@ impl Scalars {
             Edges::None => {}
             Edges::Kink => self.ill |= self.undecided_order(a, b),
             Edges::Jump => jumps = self.undecided_order(a, b),
-            Edges::First => self.keep_off(a, 0.0),
             Edges::Second => self.keep_off(b, 0.0),
             Edges::Origin | Edges::Angle => {
                 let distance = x.hypot(y);

@@ -9,7 +9,8 @@ thread_local! {
 }
 
 /// The system's allocator, with a count of every request which the calling
-/// thread makes of it: to see that a loop allocates nothing.
+/// thread makes of it, to see that a loop allocates nothing, and of the bytes
+/// it holds.
 ///
 /// ```
 /// use wengert_check::CountingAllocator;
@@ -30,7 +31,8 @@ impl CountingAllocator {
         REQUESTS.with(Cell::get)
     }
 
-    /// The bytes this thread asked for so far, less those it gave back.
+    /// The bytes this thread asked for so far, less those it gave back: below 0
+    /// if it gave back what another had asked for.
     ///
     /// ```
     /// use wengert_check::CountingAllocator;

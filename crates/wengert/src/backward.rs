@@ -62,6 +62,14 @@ impl<T: Scalar> Sweep<T> {
         self.pool.reserved_bytes()
     }
 
+    /// What is noted down for every entry.
+    pub(crate) fn list_bytes(&self) -> usize {
+        self.adjoints.capacity() * size_of::<Adjoint<T>>()
+            + self.temporaries.capacity() * size_of::<Held>()
+            + self.leaves.capacity() * size_of::<Id>()
+            + self.pool.list_bytes()
+    }
+
     /// Discards what an unfinished sweep left, and makes room for `len` entries.
     fn begin(&mut self, len: usize) {
         self.pool.reset();

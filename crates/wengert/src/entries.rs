@@ -82,6 +82,11 @@ impl<T> Entries<T> {
         unsafe { (&mut *self.0.get())[id.index()].retained = true }
     }
 
+    pub(crate) fn reserved_bytes(&self) -> usize {
+        // SAFETY: as in `len`.
+        unsafe { (&*self.0.get()).capacity() * size_of::<Entry<T>>() }
+    }
+
     pub(crate) fn clear(&mut self) {
         self.0.get_mut().clear();
     }

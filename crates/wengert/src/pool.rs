@@ -76,6 +76,11 @@ impl Pool {
         self.free = [Held::NONE; CLASSES];
     }
 
+    /// What is noted down of the tensors, beside their memory.
+    pub(crate) fn list_bytes(&self) -> usize {
+        self.slots.capacity() * size_of::<Slot>()
+    }
+
     pub(crate) fn reserved_bytes(&self) -> usize {
         self.arena.reserved_bytes()
     }

@@ -23,6 +23,15 @@ pub(crate) struct Recording {
     inner: Option<Box<Recording>>,
 }
 
+impl Recording {
+    /// What is noted down for every entry.
+    pub(crate) fn list_bytes(&self) -> usize {
+        self.marks.capacity() * size_of::<Mark>()
+            + self.ancestors.capacity() * size_of::<Id>()
+            + self.inner.as_ref().map_or(0, |inner| inner.list_bytes())
+    }
+}
+
 #[derive(Clone, Copy)]
 struct Mark {
     /// A gradient flows from the root to this entry, in this sweep.

@@ -52,6 +52,9 @@ pub struct Stats {
     pub high_water_bytes: usize,
     /// Bytes taken from the system for them.
     pub reserved_bytes: usize,
+    /// Bytes taken from the system for the list itself: its entries, and what
+    /// sweeps note down for each.
+    pub list_bytes: usize,
     /// Bytes taken from the system for adjoints by plain sweeps: the peak of
     /// those alive at one time.
     pub sweep_bytes: usize,
@@ -182,12 +185,13 @@ impl<T: Scalar> Tape<T> {
 
     /// Entries and memory, now and at most.
     pub fn stats(&self) -> Stats {
-        let sweep = self.sweep.take();
+        let (sweep, marks, child) = (self.sweep.take(), self.marks.take(), self.child.take());
         let sweep_bytes = sweep.as_ref().map_or(0, |s| s.reserved_bytes());
+        let of_sweeps = sweep.as_ref().map_or(0, |s| s.list_bytes()) + marks.as_ref().map_or(0, |m| m.list_bytes());
+        let scope = |s: Stats| s.list_bytes + s.reserved_bytes + s.sweep_bytes + s.scope_bytes;
+        let scope_bytes = child.as_ref().map_or(0, |c| scope(c.stats()));
         self.sweep.set(sweep);
-        let child = self.child.take();
-        let scope_bytes =
-            child.as_ref().map(|c| c.stats()).map_or(0, |s| s.reserved_bytes + s.sweep_bytes + s.scope_bytes);
+        self.marks.set(marks);
         self.child.set(child);
         Stats {
             entries: self.entries.len(),
@@ -195,6 +199,7 @@ impl<T: Scalar> Tape<T> {
             live_bytes: self.arena.live_bytes(),
             high_water_bytes: self.arena.high_water_bytes(),
             reserved_bytes: self.arena.reserved_bytes(),
+            list_bytes: self.entries.reserved_bytes() + of_sweeps,
             sweep_bytes,
             scope_bytes,
         }

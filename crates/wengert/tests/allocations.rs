@@ -285,3 +285,46 @@ fn matrixmultiply_allocates_as_documented() {
         }) > 0
     );
 }
+
+/// A tape of a million entries: made, swept both ways, rewound and dropped,
+/// with as much memory as its statistics say.
+#[test]
+#[cfg_attr(miri, ignore = "long")]
+fn memory_is_what_the_statistics_say() {
+    let start = CountingAllocator::held_bytes();
+    let mut tape = Tape::new_f64();
+    let agrees = |tape: &Tape<f64>, when: &str| {
+        let held = (CountingAllocator::held_bytes() - start) as f64;
+        let s = tape.stats();
+        let said = (s.list_bytes + s.reserved_bytes + s.sweep_bytes + s.scope_bytes) as f64;
+        // Beside it: a few lists of fixed size, and headers of chunks.
+        assert!((held - said).abs() < 4096.0 + 1e-3 * said, "{when}: {held} bytes held, {said} by {s:?}");
+    };
+    agrees(&tape, "empty");
+    let mut grads = Gradients::new();
+    for turn in 0..3 {
+        tape.rewind();
+        let x = tape.scalar(1.0).require_grad();
+        let y = (0..1_000_000).fold(x, |y, i| if i % 2 == 0 { y + x } else { y * 0.5 });
+        agrees(&tape, "recorded");
+        // d(y/2 + x/2)/dx: 1 in the limit.
+        y.backward_into(&mut grads);
+        assert!((grads.get(x).unwrap().item() - 1.0).abs() < 1e-9);
+        agrees(&tape, "swept");
+        grads.zero();
+        if turn == 1 {
+            let long = (0..100_000).fold(x, |y, _| (y * 0.5).sin());
+            let [d] = long.grad([x]);
+            assert!(d.requires_grad() && d.item().is_finite());
+            agrees(&tape, "swept with recording");
+        }
+    }
+    let seen = tape.evaluate(|scope| scope.ones([1000, 1000]).exp().sum().item());
+    assert!(seen > 2.7e6);
+    agrees(&tape, "with a scope");
+    tape.rewind();
+    assert_eq!((tape.stats().entries, tape.stats().live_bytes), (0, 0));
+    agrees(&tape, "rewound");
+    drop((tape, grads));
+    assert!(CountingAllocator::held_bytes() - start < 4096, "all is given back");
+}

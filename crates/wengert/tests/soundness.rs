@@ -8,8 +8,10 @@
 
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
 
-use wengert::{Array, Gradients, Padding, Param, Params, Tape, Tensor};
+use wengert::{Array, Conv, Gradients, Padding, Param, Params, Pool, Tape, Tensor};
 
 /// A store with a matrix and a bias, new at every call.
 fn model(value: f32) -> (Params, Param, Param) {
@@ -440,4 +442,79 @@ fn hooks_checkpoints_and_parameters_which_go() {
         // The dead parameter's entries are still on the list.
         assert!(tape.stats().entries > 0 && tape.first_non_finite().is_none());
     }
+}
+
+/// Code of users which panics while a sweep holds adjoints and temporaries.
+#[test]
+fn panics_in_the_middle_of_a_sweep() {
+    static BROKEN: AtomicBool = AtomicBool::new(false);
+    let mut tape = Tape::new();
+    let mut grads = Gradients::new();
+    for turn in 0..3 {
+        let (params, w, _) = model(0.5);
+        {
+            let x = tape.param(&params[w]);
+            let hooked = x.exp().on_backward(|g| match BROKEN.load(Relaxed) {
+                true => panic!("on purpose"),
+                false => g * 2.0,
+            });
+            let block = tape.checkpoint([x], |_, x| {
+                assert!(!BROKEN.load(Relaxed), "on purpose");
+                x[0].tanh().matmul(x[0])
+            });
+            let roots = [(hooked * x).matmul(x).sum(), (block + x).square().sum()];
+            for root in roots {
+                BROKEN.store(true, Relaxed);
+                assert!(catch_unwind(AssertUnwindSafe(|| root.backward().norm())).is_err());
+                assert!(catch_unwind(AssertUnwindSafe(|| root.backward_into(&mut grads))).is_err());
+                assert!(catch_unwind(AssertUnwindSafe(|| root.grad([x])[0].len())).is_err());
+                BROKEN.store(false, Relaxed);
+                grads.zero();
+                root.backward_into(&mut grads);
+                let [recorded] = root.grad([x]);
+                for (plain, recorded) in grads.get(x).unwrap().iter().zip(recorded.to_vec()) {
+                    close(*plain, recorded);
+                }
+            }
+        }
+        drop(params);
+        walk(&tape);
+        if turn == 1 {
+            tape.rewind();
+        }
+    }
+}
+
+/// Numbers so large that arithmetic with them wraps around to small ones.
+#[test]
+fn amounts_beyond_all_memory() {
+    const HALF: usize = 1 << 63;
+    let tape = Tape::new();
+    let x = tape.arange(0.0, 24.0, 1.0).reshape([1, 2, 3, 4]).require_grad();
+    let weight = tape.ones([2, 2, 2, 2]);
+    let refused = |what: &str, f: &dyn Fn() -> usize| {
+        assert!(catch_unwind(AssertUnwindSafe(f)).is_err(), "{what}");
+        assert_eq!(x.sum().backward().get(x).unwrap().as_slice(), &[1.0; 24], "after {what}");
+    };
+    for padding in [Padding::Constant(0.0), Padding::Constant(1.0), Padding::Replicate] {
+        refused("pad", &|| x.pad(&[(isize::MAX, isize::MAX)], padding).len());
+        refused("pad", &|| x.pad(&[(isize::MIN, isize::MIN)], padding).len());
+    }
+    let pool = Pool::new([3, 1]);
+    refused("pool", &|| x.max_pool2d(Pool { dilation: [HALF, 1], ..pool }).len());
+    refused("pool", &|| x.avg_pool2d(Pool { dilation: [usize::MAX, 1], ..pool }).len());
+    let conv = Conv::default();
+    refused("conv2d", &|| x.conv2d(weight, None, Conv { dilation: [usize::MAX, 1], ..conv }).len());
+    refused("conv_transpose2d", &|| x.conv_transpose2d(weight, None, Conv { stride: [HALF, 1], ..conv }).len());
+    refused("conv_transpose2d", &|| x.conv_transpose2d(weight, None, Conv { dilation: [HALF, HALF], ..conv }).len());
+    let all = Conv { output_padding: [usize::MAX, 0], ..conv };
+    refused("conv_transpose2d", &|| x.conv_transpose2d(weight, None, all).len());
+    refused("split", &|| x.split(3, &[5, usize::MAX])[0].len());
+    refused("narrow", &|| x.narrow(3, usize::MAX, 2).len());
+    refused("repeat", &|| x.repeat(&[HALF, 2, 1, 1]).len());
+    refused("diag_embed", &|| x.diag_embed(isize::MIN, 0, 1).len());
+    // These are valid: what they ask for is cut off at the ends.
+    assert_eq!(x.diagonal(isize::MIN, 2, 3).len() + x.diagonal(isize::MAX, 2, 3).len(), 0);
+    assert_eq!(x.slice_step(3, isize::MIN..isize::MAX, isize::MIN).len(), 6);
+    assert_eq!(x.unfold(3, 4, usize::MAX).len(), 24);
 }

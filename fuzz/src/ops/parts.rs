@@ -197,14 +197,12 @@ fn scattered(to: &Nd, source: &Nd, place: impl Fn(&[usize]) -> Vec<usize>) -> Nd
     for (index, &x) in indices(&source.shape).iter().zip(&source.at) {
         sums[offset(&to.shape, &place(index))].push(x);
     }
-    let s = &mut *to.graph.borrow_mut();
-    let mut all = Vec::new();
-    for (&x, terms) in to.at.iter().zip(&sums) {
+    let sum = |(&x, terms): (&usize, &Vec<usize>)| {
+        let s = &mut *to.graph.borrow_mut();
         let sum = s.fold(Fold::Sum, terms);
-        all.push(s.add(x, sum));
-    }
-    drop(sums);
-    Nd { graph: to.graph.clone(), shape: to.shape.clone(), at: all }
+        s.add(x, sum)
+    };
+    to.with(&to.shape, to.at.iter().zip(&sums).map(sum).collect())
 }
 
 /// Padding of the last axis (and by a constant of the one before).

@@ -7,14 +7,14 @@ use crate::nd::Nd;
 use crate::program::Value;
 use crate::scalars::{Fold, Scalars};
 
-/// A reduction over the axes of a mask; `Row { over nothing? }`.
+/// The engine's reduction with axes dropped or kept, and its name.
 macro_rules! reduce {
     ($x:ident, $keep:ident, $axes:expr, $name:literal: $drop:ident $stay:ident $(($p:expr))?) => {
         ($name, if $keep { $x.$stay($($p,)? $axes) } else { $x.$drop($($p,)? $axes) })
     };
 }
 
-/// The mean of squares off the mean: the reference of variances.
+/// The squares of what is off the mean, added up and divided.
 fn variance(nd: &Nd, mask: u32, keep: bool, correction: f64) -> Nd {
     let mean = nd.fold(mask, true, |s, line| s.fold(Fold::Mean, line));
     let squares = (nd - &mean).f("square");
@@ -44,7 +44,6 @@ pub fn step<'t>(u: &mut Unstructured<'_>, x: &Value<'t>) -> Result<Made<'t>> {
     let (code, mask, keep) = (byte(u)? % 9, u32::from(u.arbitrary::<u8>()?), u.arbitrary::<bool>()?);
     let p = [0.0, 1.0, 2.0, 3.0, f64::INFINITY, f64::NEG_INFINITY, 2.0, 1.5][byte(u)? % 8];
     let (nd, rank) = (&x.nd, x.nd.rank());
-    // With no axis named: the short form over all of them.
     let mask = mask & ((1 << rank) - 1);
     let axes: Vec<isize> = (0..rank as isize).filter(|a| mask >> a & 1 == 1).collect();
     let axes = axes.as_slice();

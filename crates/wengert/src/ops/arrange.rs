@@ -48,7 +48,9 @@ impl<'t, T: Scalar> Tensor<'t, T> {
         let mut x = self;
         for (k, &(before, after)) in amounts.iter().enumerate() {
             let n = from[first + k] as isize;
-            let whole = n + before + after;
+            let Some(whole) = n.checked_add(before).and_then(|n| n.checked_add(after)) else {
+                panic!("pad: {amounts:?} around {from:?} is more than memory can hold")
+            };
             assert!(
                 whole >= 0 && n + before.min(0) + after.min(0) >= 0,
                 "pad: {amounts:?} cuts off more than {from:?}"
@@ -275,7 +277,7 @@ fn on_diagonal(
         steps.push(Step { part: part.len(), whole: axis, by: 1 });
         part.push(whole[axis]);
     }
-    let (down, right) = ((-offset).max(0) as usize, offset.max(0) as usize);
+    let (down, right) = (offset.min(0).unsigned_abs(), offset.max(0) as usize);
     (starts[row], starts[column]) = (down, right);
     steps.extend([row, column].map(|axis| Step { part: part.len(), whole: axis, by: 1 }));
     part.push(whole[row].saturating_sub(down).min(whole[column].saturating_sub(right)));

@@ -79,7 +79,7 @@ fn windows<const N: usize>(op: &str, of: &[usize], size: [usize; N], stride: [us
     let mut counts = [0; N];
     for i in 0..N {
         assert!(stride[i] > 0 && by[i] > 0 && size[i] > 0, "{op}: a stride, dilation or size is 0");
-        let span = by[i] * (size[i] - 1) + 1;
+        let span = by[i].saturating_mul(size[i] - 1).saturating_add(1);
         assert!(span <= of[i], "{op}: a window over {span} positions does not fit {of:?} (padding included)");
         counts[i] = (of[i] - span) / stride[i] + 1;
     }

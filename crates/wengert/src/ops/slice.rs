@@ -210,8 +210,27 @@ pub(crate) fn straight(rank: usize) -> SmallVec<[Step; 8]> {
     (0..rank).map(|axis| Step { part: axis, whole: axis, by: 1 }).collect()
 }
 
+/// Whether every element of a part is one of the whole.
+fn lies_within(whole: &[usize], starts: &[usize], part: &[usize], steps: &[Step]) -> bool {
+    // The least and the largest position along an axis; `None` beyond any number.
+    let ends = |axis: usize| {
+        let start = isize::try_from(starts[axis]).ok()?;
+        steps.iter().filter(|s| s.whole == axis).try_fold([start; 2], |[low, high], s| {
+            let reach = s.by.checked_mul(isize::try_from(part[s.part]).ok()? - 1)?;
+            Some([low.checked_add(reach.min(0))?, high.checked_add(reach.max(0))?])
+        })
+    };
+    let inside = |axis| ends(axis).is_some_and(|[low, high]| low >= 0 && (high as usize) < whole[axis]);
+    part.contains(&0) || (0..whole.len()).all(inside)
+}
+
 impl<T: Scalar> Tape<T> {
+    /// The one place where maps come from: none leads outside the whole,
+    /// however its numbers came about.
+    #[track_caller]
     fn map(&self, whole: &[usize], starts: &[usize], part: &[usize], steps: &[Step]) -> Map {
+        let within = lies_within(whole, starts, part, steps);
+        assert!(within, "a part of shape {part:?} from {starts:?} on does not lie within {whole:?}");
         let list = |x: &[usize]| List::new(self.arena().copy(x));
         Map { whole: list(whole), starts: list(starts), part: list(part), steps: List::new(self.arena().copy(steps)) }
     }
@@ -471,7 +490,8 @@ impl<'t, T: Scalar> Tensor<'t, T> {
     #[track_caller]
     pub fn split(self, axis: isize, lengths: &[usize]) -> SmallVec<[Self; 4]> {
         let at = shape::axis("split", axis, self.rank());
-        let fits = lengths.iter().sum::<usize>() == self.shape()[at];
+        let total = lengths.iter().try_fold(0usize, |sum, &n| sum.checked_add(n));
+        let fits = total == Some(self.shape()[at]);
         assert!(fits, "split: {lengths:?} does not add up to axis {at} of {:?}", self.shape());
         let mut start = 0;
         let mut parts = SmallVec::new();

@@ -43,6 +43,7 @@ pub(crate) const OPS: &[Entry] = &[
     }),
     op!(&["einsum"], Shapes(&[&[2, 3], &[3, 4]]), All, |tape, x| tape.einsum("ij,jk->ki", [x[0].exp(), x[1]])),
     op!(&["einsum"], Shapes(&[&[2, 3, 2], &[2, 2, 4]]), All, |tape, x| tape.einsum("bij,bjk", [x[0], x[1].square()])),
+    op!(&["try_einsum"], Shapes(&[&[2, 3], &[3]]), All, |tape, x| tape.try_einsum("ij,j", [x[0].exp(), x[1]]).unwrap()),
     op!(&["einsum"], Shapes(&[&[3, 3], &[3]]), All, |tape, x| tape.einsum("ii,i->i", [x[0].square(), x[1].exp()])),
     op!(&["einsum"], Shapes(&[&[2, 1, 3], &[4, 3, 2]]), All, |tape, x| {
         tape.einsum("...i, ...ij -> j...", [x[0].square(), x[1]])
