@@ -204,7 +204,7 @@ impl Check {
         F: for<'c> Fn(&'c Tape<T>, [Tensor<'c, T>; N]) -> Tensor<'c, T>,
     {
         let op = self.name.clone().unwrap_or_else(|| function.op());
-        CheckError { op, shapes: function.inputs.iter().map(|x| x.shape().to_vec()).collect(), ..error }
+        CheckError { op: op.into(), shapes: function.inputs.iter().map(|x| x.shape().into()).collect(), ..error }
     }
 
     /// The checks of one way of computing against another.

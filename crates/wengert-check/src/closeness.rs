@@ -79,10 +79,10 @@ impl Closeness {
             }
         }
         let Some((i, got, expected)) = worst else { return Ok(()) };
-        let (shape, element) = (shape.to_vec(), index_of(i, shape));
+        let (shape, element) = (shape.into(), index_of(i, shape).into());
         Err(CheckError {
-            op: String::new(),
-            shapes: Vec::new(),
+            op: Box::default(),
+            shapes: Box::default(),
             check,
             input,
             shape,

@@ -120,7 +120,7 @@ where
         let size: f64 = gradient.iter().map(|g| 1.0 + g.abs()).sum();
         how.closeness.times(size).pair(how.kind, got, numeric).map_err(|e| CheckError {
             input: Some(input),
-            shape: gradient.shape().to_vec(),
+            shape: gradient.shape().into(),
             ..e
         })
     }

@@ -75,18 +75,18 @@ impl fmt::Display for CheckKind {
 pub struct CheckError {
     /// The function: what [`Check::name`](crate::Check::name) calls it, or the
     /// op which makes its output.
-    pub op: String,
+    pub op: Box<str>,
     /// The shapes of all inputs.
-    pub shapes: Vec<Vec<usize>>,
+    pub shapes: Box<[Box<[usize]>]>,
     /// What was compared.
     pub check: CheckKind,
     /// Which input's gradient is wrong; `None` if it is the function's value
     /// (or its directional derivative).
     pub input: Option<usize>,
     /// The shape of that input, or of the value.
-    pub shape: Vec<usize>,
+    pub shape: Box<[usize]>,
     /// The index of the element which is furthest off.
-    pub element: Vec<usize>,
+    pub element: Box<[usize]>,
     /// What the tape gave there.
     pub got: f64,
     /// What it should be.

@@ -49,7 +49,7 @@ fn a_gradient_which_is_wrong() {
         x + hidden * x.detach()
     });
     let error = error.unwrap_err();
-    assert_eq!((error.element, error.wrong), (vec![1, 1], 1));
+    assert_eq!((error.element, error.wrong), ([1, 1].into(), 1));
 }
 
 #[test]
@@ -89,7 +89,7 @@ fn a_second_derivative_which_is_wrong() {
     let check = || Check::new().tolerance(1e-3);
     check().order(1).run([kink.clone()], |_, [x]| x.relu() * x).unwrap();
     let error = check().run([kink], |_, [x]| x.relu() * x).unwrap_err();
-    assert_eq!((error.check, error.element), (CheckKind::SecondOrder, vec![1]));
+    assert_eq!((error.check, error.element), (CheckKind::SecondOrder, [1].into()));
 }
 
 #[test]
@@ -99,7 +99,7 @@ fn a_reference_and_infinities() {
     let error = Check::new().reference(square).run([matrix()], |_, [x]| x.square() + 1e-3).unwrap_err();
     assert_eq!((error.check, error.wrong), (CheckKind::Reference, 6));
     let error = check_gradients([Array::from([0.0, 1.0])], |_, [x]| x.sqrt()).unwrap_err();
-    assert_eq!((error.check, error.element), (CheckKind::FirstOrder, vec![0]));
+    assert_eq!((error.check, error.element), (CheckKind::FirstOrder, [0].into()));
 }
 
 #[test]
@@ -141,7 +141,7 @@ fn a_function_which_is_another_in_single_precision() {
 fn an_error_says_where() {
     let inputs = || [matrix(), Array::from([1.0, 2.0, 3.0])];
     let error = check_gradients(inputs(), |_, [a, b]| (a * b.detach()).tanh()).unwrap_err();
-    assert_eq!((&error.op[..], &error.shapes[..]), ("tanh", &[vec![2, 3], vec![3]][..]));
+    assert_eq!((&*error.op, &error.shapes[..]), ("tanh", &[[2, 3].into(), [3].into()][..]));
     let error = Check::new().name("swish").run(inputs(), |_, [a, b]| a * b.detach()).unwrap_err();
     let text = error.to_string();
     let start = "swish of [[2, 3], [3]]: first derivative against central differences: input 1 of shape [3]: 3 of 3";

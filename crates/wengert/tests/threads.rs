@@ -173,7 +173,7 @@ fn added_gradients_replace_what_was_zeroed() {
     assert_eq!(grads.slab(&params).unwrap(), [0.0, 0.0, 1.0, 1.0]);
     assert!(grads.get(&params[a]).is_none());
     grads.add(&Gradients::new());
-    assert_eq!(grads.runs(&params).collect::<Vec<_>>(), [2..4]);
+    assert_eq!(grads.runs(&params).collect::<Vec<_>>(), vec![2..4]);
 }
 
 #[test]

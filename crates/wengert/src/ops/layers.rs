@@ -53,19 +53,7 @@ impl<'t, T: Scalar> RecurrentCell<'t, T> {
 
 /// What layers of networks compute.
 impl<'t, T: Scalar> Tensor<'t, T> {
-    #[track_caller]
-    fn affine(self, weight: Option<Self>, bias: Option<Self>) -> Self {
-        let mut y = self;
-        if let Some(weight) = weight {
-            y = y * weight;
-        }
-        if let Some(bias) = bias {
-            y = y + bias;
-        }
-        y
-    }
-
-    /// [`Tensor::affine`] with parameters `[channels]`.
+    /// `x w + b` with parameters `[channels]`, where they are given.
     #[track_caller]
     fn affine_per_channel(self, op: &str, weight: Option<Self>, bias: Option<Self>) -> Self {
         let mut y = self;
