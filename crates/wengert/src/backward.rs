@@ -435,8 +435,11 @@ impl<T: Scalar> Plain<'_, T> {
             if !self.is_pending(y) {
                 continue;
             }
-            self.sweep.pending -= 1;
             let entry = tape.entry(y);
+            if entry.is_leaf() {
+                continue;
+            }
+            self.sweep.pending -= 1;
             if entry.retained {
                 self.deposit(y, g);
             }

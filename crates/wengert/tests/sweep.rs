@@ -47,3 +47,15 @@ fn one_operand_twice() {
     let grads = (y + y).sum().backward();
     assert_eq!(grads.get(x).unwrap().as_slice(), (y * 2.0).as_slice());
 }
+
+#[test]
+fn a_leaf_of_one_element_between_entries_is_none_of_them() {
+    // The sweep meets the leaf before the product, which still waits.
+    let tape = Tape::new();
+    let w = tape.tensor([[2.0], [3.0]]).require_grad();
+    let product = tape.tensor([[1.0, 2.0], [3.0, 4.0]]).matmul(w);
+    let bias = tape.scalar(0.5).require_grad();
+    let grads = (product + bias).sum().backward();
+    assert_eq!(grads.get(w).unwrap().as_slice(), [4.0, 6.0]);
+    assert_eq!(grads.get(bias).unwrap().item(), 2.0);
+}
