@@ -286,7 +286,7 @@ fn layers() {
         x.embedding([1], &[2], None).len()
     });
     refuses("dropout: a probability of 2", || x.dropout(2.0, &mut StdRng::seed_from_u64(1)).len());
-    refuses("attention: needs [.., length, features], got [2, 3] and [3]", || {
+    refuses("attention: needs [.., length, features], got [2, 3], [3] and [2, 3]", || {
         x.attention(tape.ones([3]), x, Attention::default()).len()
     });
     refuses("attention: queries [2, 3], keys [2, 2] and values [2, 2] do not fit", || {

@@ -503,7 +503,13 @@ fn amounts_beyond_all_memory() {
     let pool = Pool::new([3, 1]);
     refused("pool", &|| x.max_pool2d(Pool { dilation: [HALF, 1], ..pool }).len());
     refused("pool", &|| x.avg_pool2d(Pool { dilation: [usize::MAX, 1], ..pool }).len());
+    let wide = Pool { padding: [HALF, 0], ..pool };
+    refused("pool", &|| x.max_pool2d(wide).len());
+    refused("pool", &|| x.avg_pool2d(wide).len());
+    refused("pool", &|| x.avg_pool2d(Pool { partial: true, ..wide }).len());
     let conv = Conv::default();
+    refused("conv2d", &|| x.conv2d(weight, None, Conv { padding: [HALF, 0], ..conv }).len());
+    refused("conv_transpose2d", &|| x.conv_transpose2d(weight, None, Conv { padding: [HALF, 0], ..conv }).len());
     refused("conv2d", &|| x.conv2d(weight, None, Conv { dilation: [usize::MAX, 1], ..conv }).len());
     refused("conv_transpose2d", &|| x.conv_transpose2d(weight, None, Conv { stride: [HALF, 1], ..conv }).len());
     refused("conv_transpose2d", &|| x.conv_transpose2d(weight, None, Conv { dilation: [HALF, HALF], ..conv }).len());

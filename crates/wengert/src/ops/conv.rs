@@ -73,6 +73,12 @@ impl<const N: usize> Pool<N> {
     }
 }
 
+/// The length of an axis with padding on either side; what is beyond all
+/// memory stays there, to be refused.
+fn padded_length(length: usize, padding: usize) -> usize {
+    padding.saturating_mul(2).saturating_add(length)
+}
+
 /// How many windows there are along every axis.
 #[track_caller]
 fn windows<const N: usize>(op: &str, of: &[usize], size: [usize; N], stride: [usize; N], by: [usize; N]) -> [usize; N] {
@@ -118,7 +124,7 @@ impl<const N: usize> Conv<N> {
 impl<'t, T: Scalar> Tensor<'t, T> {
     #[track_caller]
     fn padded<const N: usize>(self, padding: [usize; N], value: T) -> Self {
-        let amounts = padding.map(|p| (p as isize, p as isize));
+        let amounts = padding.map(|p| isize::try_from(p).unwrap_or(isize::MAX)).map(|p| (p, p));
         self.pad(&amounts, Padding::Constant(value))
     }
 
@@ -149,7 +155,7 @@ impl<'t, T: Scalar> Tensor<'t, T> {
             && kernel[0].is_multiple_of(groups);
         assert!(fits, "{op}: the weight {kernel:?} does not fit an input of {from:?} in {groups} groups");
         let (batch, outer, inner) = (from[0], kernel[0] / groups, kernel[1]);
-        let padded: [usize; N] = std::array::from_fn(|i| from[2 + i] + 2 * conv.padding[i]);
+        let padded: [usize; N] = std::array::from_fn(|i| padded_length(from[2 + i], conv.padding[i]));
         let size = std::array::from_fn(|i| kernel[2 + i]);
         let counts = windows(op, &padded, size, conv.stride, conv.dilation);
         let windows = conv.windows(&from[2..], &kernel[2..], &counts);
@@ -166,14 +172,18 @@ impl<'t, T: Scalar> Tensor<'t, T> {
         let fits = fits && kernel[0] == from[1] && from[1].is_multiple_of(groups);
         assert!(fits, "{op}: the weight {kernel:?} does not fit an input of {from:?} in {groups} groups");
         let (batch, outer, inner) = (from[0], from[1] / groups, kernel[1]);
-        let image: [usize; N] = std::array::from_fn(|i| {
+        let mut image = [0; N];
+        for i in 0..N {
             let (n, k, p) = (from[2 + i], kernel[2 + i], conv.padding[i]);
             let some = n > 0 && k > 0 && conv.stride[i] > 0 && conv.dilation[i] > 0;
             assert!(some, "{op}: a size, stride or dilation is 0");
-            let whole = (n - 1) * conv.stride[i] + conv.dilation[i] * (k - 1) + 1 + conv.output_padding[i];
-            assert!(2 * p <= whole, "{op}: a padding of {p} cuts off more than {whole} positions");
-            whole - 2 * p
-        });
+            // What is beyond all memory stays there, to be refused.
+            let window = conv.dilation[i].saturating_mul(k - 1).saturating_add(1);
+            let whole = (n - 1).saturating_mul(conv.stride[i]).saturating_add(window);
+            let whole = whole.saturating_add(conv.output_padding[i]);
+            assert!(p <= whole / 2, "{op}: a padding of {p} cuts off more than {whole} positions");
+            image[i] = whole - 2 * p;
+        }
         let windows = conv.windows(&image, &kernel[2..], &from[2..]);
         let how = self.tape().arena().store(Convolution { batch, groups, inner, outer, windows, axes: N });
         let op_of = Convolve::ToInput { g: self.id(), w: weight.id(), how: Ref::new(how) };
@@ -185,15 +195,16 @@ impl<'t, T: Scalar> Tensor<'t, T> {
     fn overhang<const N: usize>(self, pool: &Pool<N>) -> [(isize, isize); N] {
         let mut amounts = [(0, 0); N];
         for (i, amount) in amounts.iter_mut().enumerate().filter(|_| pool.partial) {
-            let whole = self.shape()[self.rank() - N + i] + 2 * pool.padding[i];
+            let whole = padded_length(self.shape()[self.rank() - N + i], pool.padding[i]);
             let stride = pool.stride[i].max(1);
-            let span = pool.dilation[i] * pool.size[i].saturating_sub(1) + 1;
+            let span = pool.dilation[i].saturating_mul(pool.size[i].saturating_sub(1)).saturating_add(1);
             let mut steps = whole.saturating_sub(span).div_ceil(stride);
             // A window within the padding at the end is none.
-            if steps * stride >= whole - pool.padding[i] {
+            if steps.saturating_mul(stride) >= whole - pool.padding[i] {
                 steps = steps.saturating_sub(1);
             }
-            *amount = (0, (steps * stride + span).saturating_sub(whole) as isize);
+            let end = steps.saturating_mul(stride).saturating_add(span);
+            *amount = (0, isize::try_from(end.saturating_sub(whole)).unwrap_or(isize::MAX));
         }
         amounts
     }
@@ -234,7 +245,7 @@ impl<'t, T: Scalar> Tensor<'t, T> {
         }
         let dims = self.shape();
         let image = &dims[dims.len() - N..];
-        let padded: [usize; N] = std::array::from_fn(|i| image[i] + 2 * pool.padding[i]);
+        let padded: [usize; N] = std::array::from_fn(|i| padded_length(image[i], pool.padding[i]));
         let counts = windows(op, &padded, pool.size, pool.stride, pool.dilation);
         let windows = on_two_axes(image, &pool.size, &counts, [pool.stride, pool.padding, pool.dilation]);
         let how = Ref::new(self.tape().arena().store(Pooling { windows, axes: N }));

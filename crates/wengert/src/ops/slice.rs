@@ -60,11 +60,15 @@ impl Map {
         // SAFETY: as above.
         let (starts, steps) = unsafe { (self.starts.get(), self.steps.get()) };
         let mut part = Strides::from_elem(0, self.part().len());
-        steps.iter().for_each(|s| part[s.part] += s.by * strides[s.whole]);
-        // An empty part starts nowhere.
-        let empty = self.part().contains(&0);
+        // An empty part starts nowhere, and has no steps to take.
+        if self.part().contains(&0) {
+            return (0, part);
+        }
+        // Nor has an axis of length 1, whose step may be any number.
+        let stride = |s: &Step| s.by.wrapping_mul(strides[s.whole]);
+        steps.iter().for_each(|s| part[s.part] = part[s.part].wrapping_add(stride(s)));
         let offset = starts.iter().zip(strides).map(|(&start, stride)| start as isize * stride).sum();
-        (if empty { 0 } else { offset }, part)
+        (offset, part)
     }
 }
 

@@ -33,7 +33,7 @@ pub(crate) const OPS: &[Entry] = &[
     op!(&["norm_keepdim"], Axis, NonZero, |_, x| x[0] / x[0].norm_keepdim(2.0, -1)),
     op!(&["max_axis", "argmax"], Axis, Distinct, |_, x| { add_position(x[0].max_axis(0).0.square(), x[0].argmax(0)) }),
     op!(&["min_axis", "argmin"], Axis, Distinct, |_, x| { add_position(x[0].min_axis(-1).0.exp(), x[0].argmin(-1)) }),
-    op!(&["argmax_all", "argmin_all"], NonEmpty, Distinct, |_, x| add_extremes(x[0].square())),
+    op!(&["argmax_all", "argmin_all"], NonEmpty, Distinct, |_, x| add_extremes(x[0].exp())),
     op!(&["cumsum"], Axis, All, |_, x| x[0].cumsum(0).square()),
     op!(&["cumsum"], Axis, All, |_, x| x[0].square().cumsum(-1) * x[0]),
     op!(&["cumprod"], Axis, All, |_, x| x[0].cumprod(0)),
