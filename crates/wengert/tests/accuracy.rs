@@ -38,19 +38,19 @@ functions! { apply:
     sinh 0.6 2.0
     asinh 0.6 2.0
     atan 1.0 1.0
-    log2 1e9 1e9
-    log10 1e9 1e9
-    sqrt 1e9 1e9
-    rsqrt 1e9 1e9
-    tan 1e9 1e9
-    asin 1e9 1e9
-    acos 1e9 1e9
-    cosh 1e9 1e9
-    acosh 1e9 1e9
-    atanh 1e9 1e9
-    silu 1e9 1e9
-    mish 1e9 1e9
-    gelu_tanh 1e9 1e9
+    log2 0.6 1.0
+    log10 0.6 1.5
+    sqrt 0.6 0.6
+    rsqrt 1.5 1.5
+    tan 1.0 1.0
+    asin 1.0 1.0
+    acos 1.0 1.0
+    cosh 0.6 2.0
+    acosh 0.6 2.0
+    atanh 0.6 5.0
+    silu 60.0 2.5
+    mish 60.0 2.5
+    gelu_tanh 150.0 100.0
 }
 
 #[test]
