@@ -162,7 +162,7 @@ impl<T: Scalar> Emit for Plain<'_, T> {
                 return self.give_single(x, &entry, contribution);
             }
         }
-        self.give_tensor(x, &entry, op);
+        self.give_tensor(x, op);
     }
 
     fn custom(&mut self, op: Custom, y: Id, g: Id) {
@@ -236,7 +236,8 @@ impl<T: Scalar> Plain<'_, T> {
 
     /// [`Emit::give`] where loops are needed.
     #[inline(never)]
-    fn give_tensor(&mut self, x: Id, entry: &Entry<T>, op: Op) {
+    fn give_tensor(&mut self, x: Id, op: Op) {
+        let entry = &self.tape.entry(x);
         let layout = self.tape.layout(entry);
         if let Op::View(view::View::Same { x: g }) = op {
             let g = self.held(g);
@@ -443,7 +444,11 @@ impl<T: Scalar> Plain<'_, T> {
             if entry.retained {
                 self.deposit(y, g);
             }
-            entry.op.rule(self, y, g);
+            match entry.op {
+                Op::Unary(op) => op.rule(self, y, g),
+                Op::Binary(op) => op.rule(self, y, g),
+                _ => self.rule(y, g),
+            }
             // The last temporary goes first.
             while let Some(t) = self.sweep.temporaries.pop() {
                 self.sweep.pool.release(t);
@@ -457,6 +462,13 @@ impl<T: Scalar> Plain<'_, T> {
             // SAFETY: the one element of the leaf's gradient.
             unsafe { *data = if add { *data + adjoint } else { adjoint } };
         }
+    }
+
+    /// The rule of an op which is read from the list once more: in the loop
+    /// above, a copy of it would have to wait for memory.
+    #[inline(never)]
+    fn rule(&mut self, y: Id, g: Id) {
+        self.tape.entry(y).op.rule(self, y, g);
     }
 
     /// Copies the adjoint of an intermediate into the gradients.
