@@ -42,7 +42,13 @@ fn cosine(x: &Nd, y: &Nd) -> Nd {
 }
 
 fn entropy_options<'t>(weight: T<'t>, k: usize) -> CrossEntropy<'t, f64> {
-    CrossEntropy { weight: Some(weight), ignore: Some(labels(k)[1]), label_smoothing: 0.2, reduction: reduction(k) }
+    CrossEntropy {
+        weight: Some(weight),
+        ignore: Some(labels(k)[1]),
+        label_smoothing: 0.2,
+        axis: -1,
+        reduction: reduction(k),
+    }
 }
 
 /// Of log-probabilities: the weighted negative likelihood of labels, the
@@ -210,16 +216,26 @@ fn pool(k: usize) -> Pool<2> {
         padding: [pick(2, 2), pick(3, 2)],
         dilation: [1 + pick(4, 2), 1],
         count_padding: pick(5, 2) == 1,
+        partial: pick(6, 2) == 1,
     }
 }
 
-/// The elements of every window over the last two axes.
-fn pooled(x: &Nd, pool: Pool<2>, mut f: impl FnMut(&[usize]) -> usize) -> Nd {
+/// The elements of every window over the last two axes, and how many of its
+/// places are within the padding.
+fn pooled(x: &Nd, pool: Pool<2>, mut f: impl FnMut(&[usize], usize) -> usize) -> Nd {
     let c = Conv { stride: pool.stride, padding: pool.padding, dilation: pool.dilation, ..Conv::default() };
+    let padded = |i: usize| x.shape[2 + i] + 2 * pool.padding[i];
     let out = |i: usize| {
-        (x.shape[2 + i] + 2 * pool.padding[i] - pool.dilation[i] * (pool.size[i] - 1) - 1) / pool.stride[i] + 1
+        let span = pool.dilation[i] * (pool.size[i] - 1) + 1;
+        let starts = 0..padded(i) - if pool.partial { pool.padding[i] } else { 0 };
+        let fits = |s: &usize| s + span <= padded(i) || pool.partial && padded(i) + pool.stride[i] > s + span;
+        starts.step_by(pool.stride[i]).take_while(fits).count()
     };
     let shape = [x.shape[0], x.shape[1], out(0), out(1)];
+    let places = |axis: usize, y: usize| {
+        let at = |a: &usize| y * c.stride[axis] + a * c.dilation[axis];
+        (0..pool.size[axis]).filter(|a| at(a) < padded(axis)).count()
+    };
     let window = |i: &Vec<usize>| {
         let mut window = Vec::new();
         for (p, _) in meeting(&c, 0, i[2], x.shape[2], pool.size[0]) {
@@ -227,13 +243,13 @@ fn pooled(x: &Nd, pool: Pool<2>, mut f: impl FnMut(&[usize]) -> usize) -> Nd {
                 window.push(x.get(&[i[0], i[1], p, q]));
             }
         }
-        f(&window)
+        f(&window, places(0, i[2]) * places(1, i[3]))
     };
     x.with(&shape, crate::nd::indices(&shape).iter().map(window).collect())
 }
 
 fn max_pool(x: &Nd, pool: Pool<2>) -> Nd {
-    pooled(x, pool, |window| {
+    pooled(x, pool, |window, _| {
         let s = &mut *x.graph.borrow_mut();
         let (at, sure) = s.position(window, true);
         s.doubt(!sure);
@@ -242,11 +258,10 @@ fn max_pool(x: &Nd, pool: Pool<2>) -> Nd {
 }
 
 fn avg_pool(x: &Nd, pool: Pool<2>) -> Nd {
-    let (size, counted) = ((pool.size[0] * pool.size[1]) as f64, pool.count_padding);
-    pooled(x, pool, |window| {
+    pooled(x, pool, |window, places| {
         let s = &mut *x.graph.borrow_mut();
         let sum = s.fold(Fold::Sum, window);
-        let share = s.leaf(1.0 / if counted { size } else { window.len() as f64 }, 0.0);
+        let share = s.leaf(1.0 / if pool.count_padding { places } else { window.len() } as f64, 0.0);
         s.mul(sum, share)
     })
 }
@@ -308,12 +323,12 @@ pub const LAYERS: &[Row] = rows! {
     "max_pool2d" [&[1, 2, 4, 3]], |_, t, k| t[0].max_pool2d(pool(k)), |x, k| max_pool(&x[0], pool(k));
     "avg_pool2d" [&[1, 2, 4, 3]], |_, t, k| t[0].avg_pool2d(pool(k)), |x, k| avg_pool(&x[0], pool(k));
     "max_pool1d" [&[2, 6]], |_, t, k| t[0].max_pool1d(Pool { padding: [k % 2], ..Pool::new([2]) }), |x, k| {
-        let pool = Pool { size: [1, 2], stride: [1, 2], padding: [0, k % 2], dilation: [1, 1], count_padding: true };
+        let pool = Pool { size: [1, 2], stride: [1, 2], padding: [0, k % 2], dilation: [1, 1], count_padding: true, partial: false };
         let y = max_pool(&x[0].reshape(&[2, 1, 1, 6]), pool);
         y.reshape(&[2, y.shape[3]])
     };
     "avg_pool1d" [&[2, 6]], |_, t, k| t[0].avg_pool1d(Pool { padding: [k % 2], ..Pool::new([2]) }), |x, k| {
-        let pool = Pool { size: [1, 2], stride: [1, 2], padding: [0, k % 2], dilation: [1, 1], count_padding: true };
+        let pool = Pool { size: [1, 2], stride: [1, 2], padding: [0, k % 2], dilation: [1, 1], count_padding: true, partial: false };
         let y = avg_pool(&x[0].reshape(&[2, 1, 1, 6]), pool);
         y.reshape(&[2, y.shape[3]])
     };

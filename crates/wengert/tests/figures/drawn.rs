@@ -1,15 +1,18 @@
 //! Cases drawn at random over all ops, their options and the edges of their
 //! domains (rank 0 to 6, axes of length 0, NaN and infinities, ties), each run
-//! with contiguous operands, with operands which are not, and in `f32`.
+//! with contiguous operands, with operands which are not, with parameters, and
+//! in `f32`.
 
-use wengert::{Array, GradFn, Scalar, Tape, Tensor};
+use wengert::{Array, GradFn, Params, Scalar, Tape, Tensor};
 
 use crate::{arrays, cases, close};
 
-/// How the memory of an operand lies.
+/// Where the memory of an operand is, and how it lies.
 #[derive(Clone, Copy, Debug)]
 enum Layout {
     Contiguous,
+    /// In a store of parameters.
+    Parameter,
     /// Its axes in reverse order.
     Transposed,
     /// Backward, with gaps.
@@ -19,7 +22,7 @@ enum Layout {
 fn laid_out<'t, T: Scalar>(x: Tensor<'t, T>, layout: Layout) -> Tensor<'t, T> {
     let reversed: Vec<isize> = (0..x.rank() as isize).rev().collect();
     match layout {
-        Layout::Contiguous => x,
+        Layout::Contiguous | Layout::Parameter => x,
         Layout::Transposed => x.permute(&reversed[..]).contiguous().permute(&reversed[..]),
         Layout::Sparse => x.tape().stack([x.flip(..), x.flip(..)], -1).select(-1, 1).flip(..),
     }
@@ -36,6 +39,19 @@ fn check_locations<T: Scalar>(case: &str, node: GradFn<'_, T>) {
 /// What is wrong with one line of the drawn cases.
 fn differences<T: Scalar>(line: &str, layout: Layout, tolerance: f64) -> String {
     let [name, inputs, value, first, second] = line.split('|').collect::<Vec<_>>().try_into().unwrap();
+    // The operands: constants, leaves, or parameters of a store.
+    let mut params = Params::<T>::default();
+    let operands: Vec<_> = inputs
+        .split(' ')
+        .filter(|t| !t.is_empty())
+        .map(|text| {
+            let constant = text.starts_with('!');
+            let array = arrays(text.trim_start_matches('!')).remove(0).map(T::from_f64);
+            let stored = !constant && matches!(layout, Layout::Parameter);
+            let param = stored.then(|| params.add("x", array.shape(), array.as_slice()));
+            (array, constant, param)
+        })
+        .collect();
     let tape = Tape::<T>::with_capacity(0, 0);
     let mut wrong = String::new();
     let mut compare = |what: &str, got: Tensor<'_, T>, expected: &Array<f64>| {
@@ -56,12 +72,13 @@ fn differences<T: Scalar>(line: &str, layout: Layout, tolerance: f64) -> String 
     };
     let mut leaves = Vec::new();
     let mut x = Vec::new();
-    for text in inputs.split(' ').filter(|t| !t.is_empty()) {
-        let constant = text.starts_with('!');
-        let array = arrays(text.trim_start_matches('!'))[0].map(T::from_f64);
-        let leaf = tape.tensor(array);
-        let leaf = if constant { leaf } else { leaf.require_grad() };
-        leaves.extend((!constant).then_some(leaf));
+    for (array, constant, param) in &operands {
+        let leaf = match param {
+            Some(param) => tape.param(&params[*param]),
+            None if *constant => tape.tensor(array.clone()),
+            None => tape.tensor(array.clone()).require_grad(),
+        };
+        leaves.extend((!constant).then_some((leaf, *param)));
         x.push(laid_out(leaf, layout));
     }
     let case = cases::Case::new(name);
@@ -79,15 +96,16 @@ fn differences<T: Scalar>(line: &str, layout: Layout, tolerance: f64) -> String 
     let loss = (y * tape.input(y.shape(), &weights(y, 0.7, 0.3))).sum();
     let plain = loss.backward();
     let mut total = tape.scalar(T::ZERO);
-    for (i, (&x, expected)) in leaves.iter().zip(arrays(first)).enumerate() {
+    for (i, (&(x, param), expected)) in leaves.iter().zip(arrays(first)).enumerate() {
         let [g] = loss.grad([x]);
         compare(&format!("gradient {i}"), g, &expected);
-        let p = plain.get(x).map_or_else(|| tape.zeros(x.shape()), |p| tape.input(p.shape(), p.as_slice()));
+        let p = param.map_or_else(|| plain.get(x), |param| plain.get(&params[param]));
+        let p = p.map_or_else(|| tape.zeros(x.shape()), |p| tape.input(p.shape(), p.as_slice()));
         compare(&format!("plain gradient {i}"), p, &expected);
         total = total + (g * tape.input(g.shape(), &weights(g, 1.1, 0.5))).sum();
     }
     if second != "-" {
-        for (i, (&x, expected)) in leaves.iter().zip(arrays(second)).enumerate() {
+        for (i, (&(x, _), expected)) in leaves.iter().zip(arrays(second)).enumerate() {
             let h = if total.requires_grad() { total.grad([x])[0] } else { tape.zeros(x.shape()) };
             compare(&format!("second {i}"), h, &expected);
         }
@@ -103,7 +121,7 @@ pub(crate) fn line(line: &str) -> String {
             wrong += &format!("{what} {line}\n{found}");
         }
     };
-    for layout in [Layout::Contiguous, Layout::Transposed, Layout::Sparse] {
+    for layout in [Layout::Contiguous, Layout::Parameter, Layout::Transposed, Layout::Sparse] {
         note(format!("{layout:?}"), differences::<f64>(line, layout, 1e-9));
     }
     // Not what f32 cannot hold, or holds badly.
