@@ -235,7 +235,7 @@ fn sign<T: Scalar>(x: T) -> T {
 /// 2 v(x), where v is what the tanh form of GELU takes the tanh of.
 #[inline(always)]
 fn gelu_inner<T: Scalar>(x: T) -> T {
-    c::<T>(2.0 * GELU[0]) * (x + c::<T>(GELU[1]) * x * x * x)
+    x * (c::<T>(2.0 * GELU[0]) + c::<T>(2.0 * GELU[0] * GELU[1]) * (x * x))
 }
 
 /// ln(1 + e^x) without overflow.
@@ -515,7 +515,7 @@ functions! {
         |x, _p| x * sigmoid(gelu_inner(x));
         from x |g, x, _p| {
             let s = sigmoid(gelu_inner(x));
-            let slope = c::<T>(2.0 * GELU[0]) * (T::ONE + c::<T>(3.0 * GELU[1]) * x * x);
+            let slope = c::<T>(2.0 * GELU[0]) + c::<T>(6.0 * GELU[0] * GELU[1]) * (x * x);
             g * (s + x * s * (T::ONE - s) * slope)
         };
         curvature |e, x, _p| {
