@@ -24,7 +24,9 @@ use std::thread;
 
 use wengert_benches::data::Data;
 use wengert_benches::program::Program;
-use wengert_benches::workloads::{Sizes, chain, classifier, exclusive_or, letters, normalised, pictures, rosenbrock};
+use wengert_benches::workloads::{
+    Form, Sizes, chain, classifier, exclusive_or, letters, normalised, pictures, rosenbrock,
+};
 
 /// A program's name, how it is made, and how many of its turns are counted.
 type Counted = (&'static str, fn() -> Box<dyn Program>, u64);
@@ -39,8 +41,8 @@ const PROGRAMS: [Counted; 8] = [
     ("chain_1000", || Box::new(chain(1_000)), 50),
     // A hundred times the one before, if the cost is linear.
     ("chain_100000", || Box::new(chain(100_000)), 2),
-    ("normalised", || Box::new(normalised(Data::drawn(), [64, 256])), 20),
-    ("rosenbrock", || Box::new(rosenbrock(Data::drawn(), 1000)), 200),
+    ("normalised", || Box::new(normalised(Data::drawn(), Form::Plain, [64, 256])), 20),
+    ("rosenbrock", || Box::new(rosenbrock(Data::drawn(), Form::Plain, 1000)), 200),
 ];
 
 const LETTERS: Sizes = Sizes { layers: 2, heads: 2, features: 32, context: 16, letters: 65, batch: 2 };

@@ -5,7 +5,7 @@ mod gpt;
 mod mlp;
 mod pictures;
 
-pub use functions::{chain, normalised, rosenbrock};
+pub use functions::{Form, chain, normalised, rosenbrock};
 pub use gpt::{Sizes, letters};
 pub use mlp::{Classifier, classifier, exclusive_or};
 pub use pictures::pictures;
@@ -37,8 +37,8 @@ pub fn w4() -> impl Program {
 }
 
 /// `mean(layer_norm(gelu(x a + b)))` of 1024 x 1024.
-pub fn w5() -> impl Program {
-    normalised(Data::from_environment(), [1024, 1024])
+pub fn w5(form: Form) -> impl Program {
+    normalised(Data::from_environment(), form, [1024, 1024])
 }
 
 /// Two convolutions with pools and a linear layer, batch 32, SGD.
@@ -47,6 +47,6 @@ pub fn w6() -> impl Program {
 }
 
 /// Rosenbrock's function of 10 000 variables.
-pub fn w7() -> impl Program {
-    rosenbrock(Data::from_environment(), 10_000)
+pub fn w7(form: Form) -> impl Program {
+    rosenbrock(Data::from_environment(), form, 10_000)
 }

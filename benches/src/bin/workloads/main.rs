@@ -17,6 +17,8 @@
 //! prints one line of JSON: the median over samples of at least 40 ms each,
 //! the best and the worst, and the loss after a fixed number of steps. Programs
 //! of other libraries which are given the same data must arrive at that loss.
+//! W5 and W7 print two lines: by plain operations, and as `wengert-fused` with
+//! the elementwise expression as one operation.
 //!
 //! | variable | meaning |
 //! |---|---|
@@ -28,7 +30,7 @@
 mod harness;
 
 use harness::{Workload, measure};
-use wengert_benches::workloads::{w1, w2, w3, w4, w5, w6, w7};
+use wengert_benches::workloads::{Form, w1, w2, w3, w4, w5, w6, w7};
 
 fn main() {
     let names: Vec<String> = std::env::args().skip(1).collect();
@@ -39,9 +41,15 @@ fn main() {
             "W2" => measure(Workload::steps("W2", 50), w2()),
             "W3" => measure(Workload::steps("W3", 20), w3()),
             "W4" => measure(Workload::nanoseconds_per_1000th("W4"), w4()),
-            "W5" => measure(Workload::milliseconds("W5"), w5()),
+            "W5" => {
+                measure(Workload::milliseconds("W5"), w5(Form::Plain));
+                measure(Workload::milliseconds("W5").fused(), w5(Form::Fused));
+            }
             "W6" => measure(Workload::steps("W6", 50), w6()),
-            "W7" => measure(Workload::microseconds("W7"), w7()),
+            "W7" => {
+                measure(Workload::microseconds("W7"), w7(Form::Plain));
+                measure(Workload::microseconds("W7").fused(), w7(Form::Fused));
+            }
             _ => panic!("no workload {name}: there are W1 to W7"),
         }
     }
