@@ -22,6 +22,7 @@ use std::path::Path;
 use std::process::{Command, ExitCode};
 use std::thread;
 
+use wengert::Threads;
 use wengert_benches::data::Data;
 use wengert_benches::program::Program;
 use wengert_benches::workloads::{
@@ -35,9 +36,9 @@ type Counted = (&'static str, fn() -> Box<dyn Program>, u64);
 /// run every kind of kernel and step every optimizer.
 const PROGRAMS: [Counted; 8] = [
     ("exclusive_or", || Box::new(exclusive_or(Data::drawn())), 1000),
-    ("classifier", || Box::new(classifier(Data::drawn(), [64, 64, 64, 10], 64)), 20),
-    ("letters", || Box::new(letters(Data::drawn(), LETTERS)), 10),
-    ("pictures", || Box::new(pictures(Data::drawn(), 2)), 10),
+    ("classifier", || Box::new(classifier(Data::drawn(), [64, 64, 64, 10], 64, Threads::default())), 20),
+    ("letters", || Box::new(letters(Data::drawn(), LETTERS, Threads::default())), 10),
+    ("pictures", || Box::new(pictures(Data::drawn(), 2, Threads::default())), 10),
     ("chain_1000", || Box::new(chain(1_000)), 50),
     // A hundred times the one before, if the cost is linear.
     ("chain_100000", || Box::new(chain(100_000)), 2),

@@ -43,13 +43,18 @@ impl Workload {
     }
 }
 
+/// How many threads there are to be.
+pub(crate) fn threads() -> usize {
+    env::var("PEERS_THREADS").map_or(1, |s| s.parse().expect("PEERS_THREADS: a number of threads"))
+}
+
 /// Runs turns of a program and prints what came of it.
 pub(crate) fn measure(workload: Workload, mut program: impl Program) {
     let mut next = || program.turn();
     let loss = (0..workload.compared).map(|_| next()).last().unwrap_or(f32::NAN);
     let report = |unit: &str, value: f64, more: &str| {
         let (lib, name) = (workload.lib, workload.name);
-        let threads = env::var("PEERS_THREADS").unwrap_or("1".into());
+        let threads = threads();
         println!(
             r#"{{"lib":"{lib}","workload":"{name}","threads":{threads},"metric":"{unit}","value":{value:.7e},"final_loss":{loss:.7e}{more}}}"#
         );
