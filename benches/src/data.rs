@@ -110,7 +110,11 @@ impl<X> Batches<X> {
     pub fn of(&self, part: Part) -> (&[X], &[usize]) {
         let Part { turn, shard, shards } = part;
         let cut = |all: usize| {
-            assert!(all % (self.count * shards) == 0, "{all} values in {} batches of {shards} shards", self.count);
+            assert!(
+                all.is_multiple_of(self.count * shards),
+                "{all} values in {} batches of {shards} shards",
+                self.count
+            );
             let len = all / self.count / shards;
             let at = (turn % self.count * shards + shard) * len;
             at..at + len
