@@ -6,28 +6,11 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use wengert::{Gradients, Scalar, Tape, Tensor, fused};
+use wengert::{Gradients, Scalar, Tape};
 use wengert_benches::settings;
+use wengert_benches::workloads::Form;
 
-fused! {
-    fn film(x, a, b) {
-        (x * a + b).gelu_tanh()
-    }
-
-    fn rosenbrock(x, y) {
-        let r = y - x.square();
-        100.0 * r.square() + (1.0 - x).square()
-    }
-}
-
-fn film_by_ops<'t>(x: Tensor<'t>, a: Tensor<'t>, b: Tensor<'t>) -> Tensor<'t> {
-    (x * a + b).gelu_tanh()
-}
-
-fn rosenbrock_by_ops<'t>(x: Tensor<'t>, y: Tensor<'t>) -> Tensor<'t> {
-    let r = y - x.square();
-    100.0 * r.square() + (1.0 - x).square()
-}
+const FORMS: [(&str, Form); 2] = [("fused", Form::Fused), ("by ops", Form::Plain)];
 
 /// Compiles a loop for AVX2 too, where the processor has it.
 macro_rules! by_hand {
@@ -131,8 +114,7 @@ fn film_benches(c: &mut Criterion) {
         group.bench_function(id("backward/by hand"), |bench| {
             bench.iter(|| film_backward(&x, [&a, &b], &g, black_box(&mut y), black_box(&mut da), black_box(&mut db)));
         });
-        type Film = for<'t> fn(Tensor<'t>, Tensor<'t>, Tensor<'t>) -> Tensor<'t>;
-        for (name, film) in [("fused", (|x, a, b| film(x, a, b)) as Film), ("by ops", film_by_ops)] {
+        for (name, form) in FORMS {
             for forward in [true, false] {
                 let (mut tape, mut grads) = (Tape::new(), Gradients::new());
                 let what = if forward { "forward" } else { "backward" };
@@ -146,7 +128,7 @@ fn film_benches(c: &mut Criterion) {
                             let (a, b) = (tape.input([n], &a).require_grad(), tape.input([n], &b).require_grad());
                             let g = tape.input([m, n], &g);
                             let start = Instant::now();
-                            let y = film(x, a, b);
+                            let y = form.film(x, a, b);
                             let there = start.elapsed();
                             y.backward_with_into(g, &mut grads);
                             time += if forward { there } else { start.elapsed() - there };
@@ -169,15 +151,14 @@ fn rosenbrock_benches(c: &mut Criterion) {
     group.bench_function("by hand", |bench| {
         bench.iter(|| rosenbrock_there_and_back(&x, black_box(&mut g), black_box(&mut loss)));
     });
-    type Rosenbrock = for<'t> fn(Tensor<'t>, Tensor<'t>) -> Tensor<'t>;
-    for (name, term) in [("fused", (|x, y| rosenbrock(x, y)) as Rosenbrock), ("by ops", rosenbrock_by_ops)] {
+    for (name, form) in FORMS {
         let (mut tape, mut grads) = (Tape::new(), Gradients::new());
         group.bench_function(name, |bench| {
             bench.iter(|| {
                 tape.rewind();
                 grads.zero();
                 let x = tape.input([n], &x).require_grad();
-                term(x.slice(0, ..-1), x.slice(0, 1..)).sum().backward_into(&mut grads);
+                form.valley(x.slice(0, ..-1), x.slice(0, 1..)).sum().backward_into(&mut grads);
             });
         });
     }

@@ -3,6 +3,7 @@
 //! and the same step written by hand.
 
 use criterion::{Criterion, criterion_group, criterion_main};
+use wengert::Threads;
 use wengert_benches::by_hand::ByHand;
 use wengert_benches::data::Data;
 use wengert_benches::program::Program;
@@ -18,15 +19,15 @@ fn both(c: &mut Criterion, name: &str, mut program: impl Program) {
 
 fn training(c: &mut Criterion) {
     both(c, "W1_mlp_2_16_16_1_sgd", w1());
-    both(c, "W2_mlp_784_512_256_10_adam", w2());
+    both(c, "W2_mlp_784_512_256_10_adam", w2(Threads::default()));
     both(c, "W2_by_hand_with_matrixmultiply", by_hand());
-    both(c, "W3_transformer_adamw", w3());
-    both(c, "W6_convolutions_sgd", w6());
+    both(c, "W3_transformer_adamw", w3(Threads::default()));
+    both(c, "W6_convolutions_sgd", w6(Threads::default()));
 }
 
 /// The step by hand, after a look that it is the same step.
 fn by_hand() -> ByHand {
-    let (mut engine, mut hand) = (w2(), ByHand::new(Data::from_environment(), W2.0, W2.1));
+    let (mut engine, mut hand) = (w2(Threads::default()), ByHand::new(Data::from_environment(), W2.0, W2.1));
     for _ in 0..10 {
         let (a, b) = (engine.turn(), hand.turn());
         assert!((a - b).abs() <= 1e-4 * a.abs(), "losses differ: {a} and {b} by hand");

@@ -9,7 +9,7 @@ use matrixmultiply::sgemm;
 use wengert::Params;
 
 use crate::data::{Batches, Data};
-use crate::program::Program;
+use crate::program::{Part, Program};
 use crate::workloads::Classifier;
 
 /// A matrix in rows, or its transpose: elements and both strides.
@@ -112,7 +112,7 @@ impl ByHand {
     }
 
     fn forward(&mut self) {
-        let (pictures, _) = self.batches.of(self.turns);
+        let (pictures, _) = self.batches.of(Part::whole(self.turns));
         for i in 0..self.layers.len() {
             let last = i + 1 == self.layers.len();
             let (before, rest) = self.layers.split_at_mut(i);
@@ -132,7 +132,7 @@ impl ByHand {
     /// The mean cross-entropy; the gradient of the scores is left in the last
     /// layer.
     fn loss(&mut self) -> f32 {
-        let (_, classes) = self.batches.of(self.turns);
+        let (_, classes) = self.batches.of(Part::whole(self.turns));
         let Layer { widths: [_, to], output, gradient, .. } = self.layers.last_mut().expect("there are three");
         let share = 1.0 / self.batch as f32;
         let mut loss = 0.0;
@@ -152,7 +152,7 @@ impl ByHand {
     }
 
     fn backward(&mut self) {
-        let (pictures, _) = self.batches.of(self.turns);
+        let (pictures, _) = self.batches.of(Part::whole(self.turns));
         for i in (0..self.layers.len()).rev() {
             let (before, rest) = self.layers.split_at_mut(i);
             let Layer { widths: [from, to], weight, bias, gradient, .. } = &mut rest[0];

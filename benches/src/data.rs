@@ -6,6 +6,7 @@ use rand_distr::{Distribution, Normal};
 use wengert::{Param, Params};
 use wengert_nn::Linear;
 
+use crate::program::Part;
 use crate::rng;
 
 /// Where weights and data come from. Values are asked for by name; the
@@ -102,12 +103,22 @@ impl<X> Batches<X> {
         Batches { count, inputs, labels }
     }
 
-    /// The batch of a turn.
-    pub fn of(&self, turn: usize) -> (&[X], &[usize]) {
-        fn part<T>(all: &[T], count: usize, turn: usize) -> &[T] {
-            let len = all.len() / count;
-            &all[turn % count * len..][..len]
-        }
-        (part(&self.inputs, self.count, turn), part(&self.labels, self.count, turn))
+    /// The inputs and labels of a part.
+    ///
+    /// # Panics
+    /// If its batch cannot be cut into so many equal shards.
+    pub fn of(&self, part: Part) -> (&[X], &[usize]) {
+        let Part { turn, shard, shards } = part;
+        let cut = |all: usize| {
+            assert!(
+                all.is_multiple_of(self.count * shards),
+                "{all} values in {} batches of {shards} shards",
+                self.count
+            );
+            let len = all / self.count / shards;
+            let at = (turn % self.count * shards + shard) * len;
+            at..at + len
+        };
+        (&self.inputs[cut(self.inputs.len())], &self.labels[cut(self.labels.len())])
     }
 }

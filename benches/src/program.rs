@@ -2,7 +2,7 @@
 
 use std::hint::black_box;
 
-use wengert::{Gradients, Params, Tape, Tensor};
+use wengert::{Gradients, Params, Tape, Tensor, Threads, Workers};
 use wengert_nn::Optimizer;
 
 /// A function of parameters which is evaluated turn after turn.
@@ -14,26 +14,66 @@ pub trait Program {
     fn value(&mut self) -> f32;
 }
 
-/// A training loop: `loss` gets the turn's number.
+/// Which examples a loss is the mean of.
+#[derive(Clone, Copy, Debug)]
+pub struct Part {
+    /// The turn's number says which batch it is.
+    pub turn: usize,
+    /// The number of the shard of the batch,
+    pub shard: usize,
+    /// and how many of them there are.
+    pub shards: usize,
+}
+
+impl Part {
+    /// The whole batch of a turn.
+    pub fn whole(turn: usize) -> Self {
+        Part { turn, shard: 0, shards: 1 }
+    }
+}
+
+/// What several threads share out in a training loop, beside the update.
+pub enum Sharing {
+    /// Nothing.
+    None,
+    /// Large matrix products.
+    Products(Threads),
+    /// Batches, cut into a shard for each thread.
+    Shards(Threads),
+}
+
+/// A training loop.
 pub fn training(
     params: Params,
     mut opt: impl Optimizer,
-    loss: impl for<'t> Fn(&'t Tape, &'t Params, usize) -> Tensor<'t>,
+    sharing: Sharing,
+    loss: impl for<'t> Fn(&'t Tape, &'t Params, Part) -> Tensor<'t> + Sync,
 ) -> impl Program {
-    turns(params, loss, move |params, grads| opt.step(params, grads))
+    turns(params, sharing, loss, move |params, grads| opt.step(params, grads))
 }
 
 /// The value and the gradients of a function, which are used for nothing.
-pub fn differentiation(params: Params, function: impl for<'t> Fn(&'t Tape, &'t Params) -> Tensor<'t>) -> impl Program {
-    turns(params, move |tape, params, _| function(tape, params), |params, grads| _ = black_box(grads.slab(params)))
+pub fn differentiation(
+    params: Params,
+    function: impl for<'t> Fn(&'t Tape, &'t Params) -> Tensor<'t> + Sync,
+) -> impl Program {
+    let unused = |params: &mut Params, grads: &Gradients| _ = black_box(grads.slab(params));
+    turns(params, Sharing::None, move |tape, params, _| function(tape, params), unused)
 }
 
 fn turns(
     params: Params,
-    function: impl for<'t> Fn(&'t Tape, &'t Params, usize) -> Tensor<'t>,
+    sharing: Sharing,
+    function: impl for<'t> Fn(&'t Tape, &'t Params, Part) -> Tensor<'t> + Sync,
     update: impl FnMut(&mut Params, &Gradients),
 ) -> impl Program {
-    Turns { params, function, update, tape: Tape::new(), grads: Gradients::new(), number: 0 }
+    let (tape, mut workers) = (Tape::new(), None);
+    match sharing {
+        Sharing::Shards(threads) if threads.count() > 1 => workers = Some((threads.count(), Workers::new(&threads))),
+        Sharing::Products(threads) => tape.set_threads(&threads),
+        _ => {}
+    }
+    Turns { params, function, update, tape, workers, grads: Gradients::new(), number: 0 }
 }
 
 struct Turns<F, U> {
@@ -41,6 +81,8 @@ struct Turns<F, U> {
     function: F,
     update: U,
     tape: Tape,
+    /// If batches are cut, into how many shards.
+    workers: Option<(usize, Workers)>,
     grads: Gradients,
     /// Turns so far.
     number: usize,
@@ -48,22 +90,37 @@ struct Turns<F, U> {
 
 impl<F, U> Program for Turns<F, U>
 where
-    F: for<'t> Fn(&'t Tape, &'t Params, usize) -> Tensor<'t>,
+    F: for<'t> Fn(&'t Tape, &'t Params, Part) -> Tensor<'t> + Sync,
     U: FnMut(&mut Params, &Gradients),
 {
     fn turn(&mut self) -> f32 {
-        self.tape.rewind();
-        let y = (self.function)(&self.tape, &self.params, self.number);
-        let value = y.item();
-        self.grads.zero();
-        y.backward_into(&mut self.grads);
-        (self.update)(&mut self.params, &self.grads);
-        self.number += 1;
+        let Turns { params, function, update, tape, workers, grads, number } = self;
+        let value = match workers {
+            None => {
+                tape.rewind();
+                let y = function(tape, params, Part::whole(*number));
+                let value = y.item();
+                grads.zero();
+                y.backward_into(grads);
+                value
+            }
+            Some((shards, workers)) => {
+                let (shards, turn, params) = (*shards, *number, &*params);
+                grads.zero();
+                workers.backward(shards, grads, |shard, tape, grads| {
+                    let y = function(tape, params, Part { turn, shard, shards }) / shards as f32;
+                    y.backward_into(grads);
+                    y.item()
+                })
+            }
+        };
+        update(params, grads);
+        *number += 1;
         value
     }
 
     fn value(&mut self) -> f32 {
         self.tape.rewind();
-        self.tape.no_grad(|| (self.function)(&self.tape, &self.params, self.number)).item()
+        self.tape.no_grad(|| (self.function)(&self.tape, &self.params, Part::whole(self.number))).item()
     }
 }

@@ -22,9 +22,12 @@ use std::path::Path;
 use std::process::{Command, ExitCode};
 use std::thread;
 
+use wengert::Threads;
 use wengert_benches::data::Data;
 use wengert_benches::program::Program;
-use wengert_benches::workloads::{Sizes, chain, classifier, exclusive_or, letters, normalised, pictures, rosenbrock};
+use wengert_benches::workloads::{
+    Form, Sizes, chain, classifier, exclusive_or, letters, normalised, pictures, rosenbrock,
+};
 
 /// A program's name, how it is made, and how many of its turns are counted.
 type Counted = (&'static str, fn() -> Box<dyn Program>, u64);
@@ -33,14 +36,14 @@ type Counted = (&'static str, fn() -> Box<dyn Program>, u64);
 /// run every kind of kernel and step every optimizer.
 const PROGRAMS: [Counted; 8] = [
     ("exclusive_or", || Box::new(exclusive_or(Data::drawn())), 1000),
-    ("classifier", || Box::new(classifier(Data::drawn(), [64, 64, 64, 10], 64)), 20),
-    ("letters", || Box::new(letters(Data::drawn(), LETTERS)), 10),
-    ("pictures", || Box::new(pictures(Data::drawn(), 2)), 10),
+    ("classifier", || Box::new(classifier(Data::drawn(), [64, 64, 64, 10], 64, Threads::default())), 20),
+    ("letters", || Box::new(letters(Data::drawn(), LETTERS, Threads::default())), 10),
+    ("pictures", || Box::new(pictures(Data::drawn(), 2, Threads::default())), 10),
     ("chain_1000", || Box::new(chain(1_000)), 50),
     // A hundred times the one before, if the cost is linear.
     ("chain_100000", || Box::new(chain(100_000)), 2),
-    ("normalised", || Box::new(normalised(Data::drawn(), [64, 256])), 20),
-    ("rosenbrock", || Box::new(rosenbrock(Data::drawn(), 1000)), 200),
+    ("normalised", || Box::new(normalised(Data::drawn(), Form::Plain, [64, 256])), 20),
+    ("rosenbrock", || Box::new(rosenbrock(Data::drawn(), Form::Plain, 1000)), 200),
 ];
 
 const LETTERS: Sizes = Sizes { layers: 2, heads: 2, features: 32, context: 16, letters: 65, batch: 2 };

@@ -1,9 +1,46 @@
 //! W4, W5 and W7: a value and its gradients, nothing trained.
 
-use wengert::Params;
+use wengert::{Params, Tensor, fused};
 
 use crate::data::{Data, Draw};
 use crate::program::{Program, differentiation};
+
+/// How an elementwise expression is written.
+#[derive(Clone, Copy, Debug)]
+pub enum Form {
+    /// By plain operations.
+    Plain,
+    /// As one operation, by [`fused!`].
+    Fused,
+}
+
+fused! {
+    fn film(x, a, b) {
+        (x * a + b).gelu_tanh()
+    }
+
+    fn valley(x, next) {
+        100.0 * (next - x.square()).square() + (1.0 - x).square()
+    }
+}
+
+impl Form {
+    /// `gelu(x a + b)`, of three tensors.
+    pub fn film<'t>(self, x: Tensor<'t>, a: Tensor<'t>, b: Tensor<'t>) -> Tensor<'t> {
+        match self {
+            Form::Plain => (x * a + b).gelu_tanh(),
+            Form::Fused => film(x, a, b),
+        }
+    }
+
+    /// The terms of Rosenbrock's function.
+    pub fn valley<'t>(self, x: Tensor<'t>, next: Tensor<'t>) -> Tensor<'t> {
+        match self {
+            Form::Plain => 100.0 * (next - x.square()).square() + (1.0 - x).square(),
+            Form::Fused => valley(x, next),
+        }
+    }
+}
 
 /// So many operations on one element, each on the result of the one before:
 /// what an entry of the list costs.
@@ -27,7 +64,7 @@ pub fn chain(operations: usize) -> impl Program {
 
 /// `mean(layer_norm(gelu(x a + b)))`, elementwise operations and a
 /// normalisation: bound by memory.
-pub fn normalised(mut data: Data, [rows, columns]: [usize; 2]) -> impl Program {
+pub fn normalised(mut data: Data, form: Form, [rows, columns]: [usize; 2]) -> impl Program {
     let mut params = Params::new();
     let x = data.param(&mut params, "w5.x", [rows, columns], Draw::Normal(0.0, 1.0));
     let mut row = |name, mean| data.param(&mut params, name, [columns], Draw::Normal(mean, 0.2));
@@ -35,20 +72,18 @@ pub fn normalised(mut data: Data, [rows, columns]: [usize; 2]) -> impl Program {
     let (gain, shift) = (row("w5.g", 1.0), row("w5.be", 0.0));
 
     differentiation(params, move |tape, params| {
-        let [x, gain, shift] = [x, gain, shift].map(|p| tape.param(&params[p]));
-        let h = (x * &params[a] + &params[b]).gelu_tanh();
-        h.layer_norm(1, Some(gain), Some(shift), 1e-5).mean()
+        let [x, a, b, gain, shift] = [x, a, b, gain, shift].map(|p| tape.param(&params[p]));
+        form.film(x, a, b).layer_norm(1, Some(gain), Some(shift), 1e-5).mean()
     })
 }
 
 /// Rosenbrock's function, `Σ 100 (x[i+1] - x[i]²)² + (1 - x[i])²`.
-pub fn rosenbrock(mut data: Data, variables: usize) -> impl Program {
+pub fn rosenbrock(mut data: Data, form: Form, variables: usize) -> impl Program {
     let mut params = Params::new();
     let x = data.param(&mut params, "w7.x", [variables], Draw::Uniform(-1.0, 1.0));
 
     differentiation(params, move |tape, params| {
         let x = tape.param(&params[x]);
-        let (head, tail) = (x.narrow(0, 0, variables - 1), x.narrow(0, 1, variables - 1));
-        (100.0 * (tail - head.square()).square() + (1.0 - head).square()).sum()
+        form.valley(x.narrow(0, 0, variables - 1), x.narrow(0, 1, variables - 1)).sum()
     })
 }

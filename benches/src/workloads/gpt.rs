@@ -1,10 +1,10 @@
 //! W3: a small transformer which predicts the next letter.
 
-use wengert::{Attention, Param, Params, Tape, Tensor};
+use wengert::{Attention, Param, Params, Tape, Tensor, Threads};
 use wengert_nn::{AdamW, Linear};
 
 use crate::data::{Batches, Data, Draw};
-use crate::program::{Program, training};
+use crate::program::{Program, Sharing, training};
 
 /// The sizes of the network and of its data.
 #[derive(Clone, Copy, Debug)]
@@ -122,7 +122,7 @@ impl Gpt {
 }
 
 /// A transformer learns texts, by AdamW.
-pub fn letters(mut data: Data, sizes: Sizes) -> impl Program {
+pub fn letters(mut data: Data, sizes: Sizes, threads: Threads) -> impl Program {
     const BATCHES: usize = 4;
     let mut params = Params::new();
     let len = BATCHES * sizes.batch * sizes.context;
@@ -130,8 +130,9 @@ pub fn letters(mut data: Data, sizes: Sizes) -> impl Program {
     let batches = Batches::new(BATCHES, letters, data.indices("w3.y", len, sizes.letters));
     let model = Gpt::new(&mut data, &mut params, &sizes);
 
-    training(params, AdamW::new(1e-3).weight_decay(0.01), move |tape, params, turn| {
-        let (letters, next) = batches.of(turn);
+    let opt = AdamW::new(1e-3).weight_decay(0.01).threads(&threads);
+    training(params, opt, Sharing::Shards(threads), move |tape, params, part| {
+        let (letters, next) = batches.of(part);
         model.loss(params, tape, letters, next)
     })
 }

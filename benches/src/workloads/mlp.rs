@@ -1,10 +1,10 @@
 //! W1 and W2: multi-layer perceptrons.
 
-use wengert::{Params, Tape, Tensor};
+use wengert::{Params, Tape, Tensor, Threads};
 use wengert_nn::{Adam, Linear, Sgd};
 
 use crate::data::{Batches, Data, Draw};
-use crate::program::{Program, training};
+use crate::program::{Part, Program, Sharing, training};
 
 /// A layer drawn as PyTorch draws it.
 fn linear(data: &mut Data, params: &mut Params, name: &str, widths: [usize; 2]) -> Linear {
@@ -19,7 +19,7 @@ pub fn exclusive_or(mut data: Data) -> impl Program {
     let third = linear(&mut data, &mut params, "w1.l3", [16, 1]);
     let (x, y) = ([0.0, 0.0, 0.0, 1.0, 1.0, 0.0, 1.0, 1.0], [0.0, 1.0, 1.0, 0.0]);
 
-    training(params, Sgd::new(0.05), move |tape, params, _| {
+    training(params, Sgd::new(0.05), Sharing::None, move |tape, params, _| {
         let h = first.forward(params, tape.input([4, 2], &x)).tanh();
         let h = second.forward(params, h).tanh();
         third.forward(params, h).mse_loss(tape.input([4, 1], &y))
@@ -48,8 +48,8 @@ impl Classifier {
         }
     }
 
-    fn loss<'t>(&self, params: &'t Params, tape: &'t Tape, turn: usize) -> Tensor<'t> {
-        let (pictures, classes) = self.batches.of(turn);
+    fn loss<'t>(&self, params: &'t Params, tape: &'t Tape, part: Part) -> Tensor<'t> {
+        let (pictures, classes) = self.batches.of(part);
         let [first, second, third] = &self.layers;
         let x = tape.input([classes.len(), pictures.len() / classes.len()], pictures);
         let h = first.forward(params, x).relu();
@@ -59,8 +59,9 @@ impl Classifier {
 }
 
 /// Pictures in classes, by Adam: nearly all matrix products.
-pub fn classifier(data: Data, widths: [usize; 4], batch: usize) -> impl Program {
+pub fn classifier(data: Data, widths: [usize; 4], batch: usize, threads: Threads) -> impl Program {
     let mut params = Params::new();
     let model = Classifier::new(data, &mut params, widths, batch);
-    training(params, Adam::new(1e-3), move |tape, params, turn| model.loss(params, tape, turn))
+    let opt = Adam::new(1e-3).threads(&threads);
+    training(params, opt, Sharing::Products(threads), move |tape, params, part| model.loss(params, tape, part))
 }

@@ -5,10 +5,12 @@ mod gpt;
 mod mlp;
 mod pictures;
 
-pub use functions::{chain, normalised, rosenbrock};
+pub use functions::{Form, chain, normalised, rosenbrock};
 pub use gpt::{Sizes, letters};
 pub use mlp::{Classifier, classifier, exclusive_or};
 pub use pictures::pictures;
+
+use wengert::Threads;
 
 use crate::data::Data;
 use crate::program::Program;
@@ -19,16 +21,17 @@ pub fn w1() -> impl Program {
 }
 
 /// MLP 784-512-256-10 with ReLU, batch 64, cross-entropy, Adam.
-pub fn w2() -> impl Program {
-    classifier(Data::from_environment(), W2.0, W2.1)
+pub fn w2(threads: Threads) -> impl Program {
+    classifier(Data::from_environment(), W2.0, W2.1, threads)
 }
 
 /// Widths and batch of W2.
 pub const W2: ([usize; 4], usize) = ([784, 512, 256, 10], 64);
 
 /// Pre-norm transformer: 4 layers of 128 features and 4 heads, AdamW.
-pub fn w3() -> impl Program {
-    letters(Data::from_environment(), Sizes { layers: 4, heads: 4, features: 128, context: 64, letters: 65, batch: 16 })
+pub fn w3(threads: Threads) -> impl Program {
+    let sizes = Sizes { layers: 4, heads: 4, features: 128, context: 64, letters: 65, batch: 16 };
+    letters(Data::from_environment(), sizes, threads)
 }
 
 /// 1000 chained operations on one element.
@@ -37,16 +40,16 @@ pub fn w4() -> impl Program {
 }
 
 /// `mean(layer_norm(gelu(x a + b)))` of 1024 x 1024.
-pub fn w5() -> impl Program {
-    normalised(Data::from_environment(), [1024, 1024])
+pub fn w5(form: Form) -> impl Program {
+    normalised(Data::from_environment(), form, [1024, 1024])
 }
 
 /// Two convolutions with pools and a linear layer, batch 32, SGD.
-pub fn w6() -> impl Program {
-    pictures(Data::from_environment(), 32)
+pub fn w6(threads: Threads) -> impl Program {
+    pictures(Data::from_environment(), 32, threads)
 }
 
 /// Rosenbrock's function of 10 000 variables.
-pub fn w7() -> impl Program {
-    rosenbrock(Data::from_environment(), 10_000)
+pub fn w7(form: Form) -> impl Program {
+    rosenbrock(Data::from_environment(), form, 10_000)
 }

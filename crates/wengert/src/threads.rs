@@ -16,9 +16,10 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::{self, JoinHandle};
 
-/// How often somebody looks before going to sleep: some tens of microseconds,
-/// several times what it takes to be woken up.
-const SPINS: usize = 2000;
+/// How often somebody looks before going to sleep: some tenths of a
+/// millisecond, which is more than what a step does by one thread between two
+/// jobs. To be woken up can take as long as a matrix product.
+const SPINS: usize = 20_000;
 
 /// Threads which wait for work, the caller's among them.
 ///
@@ -28,8 +29,8 @@ const SPINS: usize = 2000;
 /// tasks. Results do not depend on their number: what is shared out does not,
 /// only who does it.
 ///
-/// Between jobs the threads look out for the next one for some tens of
-/// microseconds and then sleep; they sleep at once where there are more of
+/// Between jobs the threads look out for the next one for some tenths of a
+/// millisecond and then sleep; they sleep at once where there are more of
 /// them than cores. A job allocates nothing. Work which is given out from
 /// within a task, or while another thread's job is under way, is done by the
 /// thread which asks.

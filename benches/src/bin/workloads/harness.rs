@@ -8,6 +8,8 @@ use wengert_benches::program::Program;
 
 /// What is reported of a workload.
 pub(crate) struct Workload {
+    /// Who did it.
+    lib: &'static str,
     name: &'static str,
     unit: &'static str,
     /// The figure, from seconds per turn.
@@ -19,21 +21,31 @@ pub(crate) struct Workload {
 impl Workload {
     /// Training steps per second, and the loss after `compared` of them.
     pub(crate) fn steps(name: &'static str, compared: usize) -> Self {
-        Workload { name, unit: "steps/s", figure: f64::recip, compared }
+        Workload { lib: "wengert", name, unit: "steps/s", figure: f64::recip, compared }
     }
 
     /// The time of each of 1000 operations.
     pub(crate) fn nanoseconds_per_1000th(name: &'static str) -> Self {
-        Workload { name, unit: "ns/op", figure: |s| s * 1e9 / 1000.0, compared: 1 }
+        Workload { unit: "ns/op", figure: |s| s * 1e9 / 1000.0, ..Self::steps(name, 1) }
     }
 
     pub(crate) fn milliseconds(name: &'static str) -> Self {
-        Workload { name, unit: "ms", figure: |s| s * 1e3, compared: 1 }
+        Workload { unit: "ms", figure: |s| s * 1e3, ..Self::steps(name, 1) }
     }
 
     pub(crate) fn microseconds(name: &'static str) -> Self {
-        Workload { name, unit: "us", figure: |s| s * 1e6, compared: 1 }
+        Workload { unit: "us", figure: |s| s * 1e6, ..Self::steps(name, 1) }
     }
+
+    /// The same with fused expressions.
+    pub(crate) fn fused(self) -> Self {
+        Workload { lib: "wengert-fused", ..self }
+    }
+}
+
+/// How many threads there are to be.
+pub(crate) fn threads() -> usize {
+    env::var("PEERS_THREADS").map_or(1, |s| s.parse().expect("PEERS_THREADS: a number of threads"))
 }
 
 /// Runs turns of a program and prints what came of it.
@@ -41,9 +53,10 @@ pub(crate) fn measure(workload: Workload, mut program: impl Program) {
     let mut next = || program.turn();
     let loss = (0..workload.compared).map(|_| next()).last().unwrap_or(f32::NAN);
     let report = |unit: &str, value: f64, more: &str| {
-        let (name, threads) = (workload.name, env::var("PEERS_THREADS").unwrap_or("1".into()));
+        let (lib, name) = (workload.lib, workload.name);
+        let threads = threads();
         println!(
-            r#"{{"lib":"wengert","workload":"{name}","threads":{threads},"metric":"{unit}","value":{value:.7e},"final_loss":{loss:.7e}{more}}}"#
+            r#"{{"lib":"{lib}","workload":"{name}","threads":{threads},"metric":"{unit}","value":{value:.7e},"final_loss":{loss:.7e}{more}}}"#
         );
     };
 

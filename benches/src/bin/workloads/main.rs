@@ -17,31 +17,41 @@
 //! prints one line of JSON: the median over samples of at least 40 ms each,
 //! the best and the worst, and the loss after a fixed number of steps. Programs
 //! of other libraries which are given the same data must arrive at that loss.
+//! W5 and W7 print two lines: by plain operations, and as `wengert-fused` with
+//! the elementwise expression as one operation.
 //!
 //! | variable | meaning |
 //! |---|---|
 //! | `PEERS_DATA` | folder with weights and data, `NAME.f32` and `NAME.i32`, raw and little-endian; drawn at random if unset |
 //! | `PEERS_TIME` | seconds of sampling, 2 by default |
 //! | `PEERS_MODE` | `time` (default), or `alloc`: counts heap allocations with a preloaded library which exports `mc_calls` and `mc_bytes` |
-//! | `PEERS_THREADS` | named in the output |
+//! | `PEERS_THREADS` | threads for W2, W3 and W6, 1 by default: which share out the products of W2 and the batches of the others |
 
 mod harness;
 
-use harness::{Workload, measure};
-use wengert_benches::workloads::{w1, w2, w3, w4, w5, w6, w7};
+use harness::{Workload, measure, threads};
+use wengert::Threads;
+use wengert_benches::workloads::{Form, w1, w2, w3, w4, w5, w6, w7};
 
 fn main() {
     let names: Vec<String> = std::env::args().skip(1).collect();
     assert!(!names.is_empty(), "name a workload: W1 to W7");
+    let threads = Threads::new(threads());
     for name in names {
         match name.as_str() {
             "W1" => measure(Workload::steps("W1", 500), w1()),
-            "W2" => measure(Workload::steps("W2", 50), w2()),
-            "W3" => measure(Workload::steps("W3", 20), w3()),
+            "W2" => measure(Workload::steps("W2", 50), w2(threads.clone())),
+            "W3" => measure(Workload::steps("W3", 20), w3(threads.clone())),
             "W4" => measure(Workload::nanoseconds_per_1000th("W4"), w4()),
-            "W5" => measure(Workload::milliseconds("W5"), w5()),
-            "W6" => measure(Workload::steps("W6", 50), w6()),
-            "W7" => measure(Workload::microseconds("W7"), w7()),
+            "W5" => {
+                measure(Workload::milliseconds("W5"), w5(Form::Plain));
+                measure(Workload::milliseconds("W5").fused(), w5(Form::Fused));
+            }
+            "W6" => measure(Workload::steps("W6", 50), w6(threads.clone())),
+            "W7" => {
+                measure(Workload::microseconds("W7"), w7(Form::Plain));
+                measure(Workload::microseconds("W7").fused(), w7(Form::Fused));
+            }
             _ => panic!("no workload {name}: there are W1 to W7"),
         }
     }

@@ -7,7 +7,7 @@ use super::map::copy;
 use super::nest::Nest;
 use super::{Machine, Out, Value};
 use crate::scalar::Scalar;
-use crate::shape::{Dims, Strides, contiguous_strides, reduced};
+use crate::shape::{Dims, Layout, Strides, contiguous_strides, reduced};
 
 /// How elements are folded together.
 pub(crate) trait Fold<T> {
@@ -192,6 +192,19 @@ fn block_of<T: Scalar, F: Fold<T>, const N: usize>(
 /// # Safety
 /// The contract of [`crate::kernels`]; `out` holds the kept axes.
 pub(crate) unsafe fn reduce<T: Scalar, F: Fold<T>>(isa: Isa, x: Value<'_, T>, mask: u64, out: Out<'_, T>) {
+    if !out.add {
+        // SAFETY: the caller's contract.
+        (0..out.len).for_each(|i| unsafe { out.data.add(i).write(F::EMPTY) });
+    }
+    if let Some((together, rows, len)) = matrix(&x, mask) {
+        // SAFETY: the caller's contract: rows of a contiguous tensor.
+        return unsafe {
+            match together {
+                true => fold_columns::<T, F>(isa, x.data, len as isize, rows, len, out.data),
+                false => fold_rows::<T, F>(isa, x.data, len as isize, rows, len, out.data, 1),
+            }
+        };
+    }
     let kept = reduced(x.layout.dims, mask, true);
     let mut to: Strides = contiguous_strides(&kept);
     for (i, stride) in to.iter_mut().enumerate() {
@@ -211,11 +224,6 @@ pub(crate) unsafe fn reduce<T: Scalar, F: Fold<T>>(isa: Isa, x: Value<'_, T>, ma
     let [(rows, [row, to_row]), (len, [step, to_step])] = nest.plane();
     // SAFETY: the nest visits positions of both layouts.
     unsafe {
-        if !out.add {
-            for i in 0..out.len {
-                out.data.add(i).write(F::EMPTY);
-            }
-        }
         nest.for_each_plane(|[from, to]| {
             let (from, to) = (x.data.offset(from), out.data.offset(to));
             match (to_row, to_step, step) {
@@ -225,6 +233,27 @@ pub(crate) unsafe fn reduce<T: Scalar, F: Fold<T>>(isa: Isa, x: Value<'_, T>, ma
                 _ => fold_each::<T, F>(from, to, nest.plane(), 1),
             }
         });
+    }
+}
+
+/// A contiguous tensor as a matrix of so many rows of one length, if its first
+/// axes or its last ones are folded: whether the rows are folded together, or
+/// each for itself. This needs no nest.
+fn matrix<T>(x: &Value<'_, T>, mask: u64) -> Option<(bool, usize, usize)> {
+    let Layout { dims, len, contiguous, .. } = *x.layout;
+    if !contiguous || len == 0 || mask == 0 {
+        return None;
+    }
+    let (first, kept) = (mask.trailing_ones() as usize, mask.trailing_zeros() as usize);
+    if mask >> first == 0 {
+        let rows = dims[..first].iter().product();
+        // What has one column is one run.
+        Some(if rows == len { (false, 1, len) } else { (true, rows, len / rows) })
+    } else if mask >> kept == u64::MAX >> (u64::BITS as usize - (dims.len() - kept)) {
+        let rows = dims[..kept].iter().product();
+        Some((false, rows, len / rows))
+    } else {
+        None
     }
 }
 
@@ -334,7 +363,7 @@ pub(crate) unsafe fn log_sum_exp<T: Scalar>(m: &Machine<T>, x: Value<'_, T>, mas
     };
     let ((dims, strides), (kept, over)) = (pick(true), pick(false));
     let len = dims.iter().product();
-    let line = crate::shape::Layout { dims: &dims, strides: &strides, len, contiguous: false };
+    let line = Layout { dims: &dims, strides: &strides, len, contiguous: false };
     let straight = crate::shape::is_contiguous(&dims, &strides);
     let kept = Nest::new(&kept, [&over]);
     let (n, [step]) = kept.inner();

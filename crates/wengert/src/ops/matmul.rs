@@ -106,8 +106,14 @@ impl Matmul {
         let (batch, m, n) = split(out.dims);
         let add = out.add || self.row.is_some();
         if let Some(row) = self.row {
-            // SAFETY: the caller's contract.
-            unsafe { copy(machine.isa, v.value(row), out) };
+            let row = v.value(row);
+            // SAFETY: the caller's contract: a row as long as those of the output.
+            unsafe {
+                match row.layout.contiguous && !out.add {
+                    true => (0..m).for_each(|i| out.data.add(i * n).copy_from_nonoverlapping(row.data, n)),
+                    false => copy(machine.isa, row, out),
+                }
+            }
         }
         let (batch_a, _, k) = self.a.dims(v);
         let (batch_b, ..) = self.b.dims(v);

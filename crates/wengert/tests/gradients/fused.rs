@@ -8,7 +8,8 @@ fused! {
     fn film(x, a) { (x * a + 0.5 * a).gelu_tanh() }
     fn decay(x; rate: f64) { x * (-rate * x.square()).exp() }
     fn ratio(x, y) { x / (x.square() + y.square()).sqrt() - y.ln() }
-    fn chosen(x, y) { x.square().where_mask(x.lt(y), 2.0 * x - y).maximum(-y) }
+    // No two branches meet where values are drawn.
+    fn chosen(x, y) { x.square().where_mask(x.lt(y), 2.0 * x - y).maximum(0.713 - x) }
 }
 
 pub(crate) const OPS: &[Entry] = &[

@@ -57,11 +57,10 @@ impl Plan {
     fn new<T>(kernels: &Kernels<T>, [m, n, k]: [usize; 3], a_cs: isize, b_cs: isize) -> Plan {
         let caches = kernels.caches;
         let whole = Plan { nc: n, kc: k, mc: m, pack_b: false, pack_a: false };
-        let direct = b_cs == 1 && !kernels.pads(n);
-        if n == 1 || (direct && n * k * size_of::<T>() <= caches.b_in_place) {
+        if n == 1 || kernels.in_place(n, k, b_cs) {
             return whole;
         }
-        if direct && m <= caches.few_rows {
+        if b_cs == 1 && !kernels.pads(n) && m <= caches.few_rows {
             return Plan { kc: KC, ..whole };
         }
         let (sliver_rows, pack_a) = match a_cs {
@@ -120,6 +119,12 @@ impl<T> Kernels<T> {
     /// Whether n columns leave some to be padded to a whole vector.
     fn pads(&self, n: usize) -> bool {
         !self.masks && n & (self.lanes - 1) != 0
+    }
+
+    /// Whether a k x n matrix B with this column stride is read in place, in
+    /// one block: then no plan is needed.
+    fn in_place(&self, n: usize, k: usize, b_cs: isize) -> bool {
+        b_cs == 1 && !self.pads(n) && n * k * size_of::<T>() <= self.caches.b_in_place
     }
 
     /// How many vectors n columns fill, the last perhaps in part.
@@ -195,6 +200,9 @@ pub(super) fn scratch_len<T>(
         return 0;
     }
     let last = dot_columns(kernels, [m, n, k], a.1);
+    if n > 1 && last == 0 && kernels.in_place(n, k, b.1) {
+        return 0;
+    }
     let len = tiles(m, n - last, a.1, b.1).max(last * kernels.padded(k));
     // A column may be computed as a row; C's stride decides.
     if n == 1 && a.0 == 1 { len.max(tiles(1, m, b.0, a.0)) } else { len }
@@ -280,6 +288,11 @@ unsafe fn tiles<T: GemmScalar>(
     add: bool,
     scratch: &mut [MaybeUninit<T>],
 ) {
+    if kernels.in_place(n, k, b.cs) {
+        let rows = Rows { m, a, packed: None };
+        // SAFETY: the caller's contract.
+        return unsafe { strips(kernels, m, n, k, &rows, Columns::InPlace(b), c, c_rs, add) };
+    }
     let [whole, rest] = whole_columns(kernels, n, b.cs);
     // SAFETY: the caller's contract, for some of the columns.
     unsafe {
