@@ -14,7 +14,7 @@
 #[allow(clippy::unreadable_literal, clippy::excessive_precision)]
 mod pytorch;
 
-use wengert::{Gradients, Params, Tape};
+use wengert::{Gradients, Params, Scalar, Tape, Threads};
 use wengert_nn::{Adam, AdamW, Optimizer, Sgd};
 
 #[track_caller]
@@ -71,4 +71,49 @@ fn adam_w() {
     check(AdamW::new(0.1), &pytorch::ADAM_W);
     let amsgrad = AdamW::new(0.2).betas(0.7, 0.8).weight_decay(0.2).amsgrad(true);
     check(amsgrad, &pytorch::ADAM_W_AMSGRAD);
+}
+
+/// Three steps with more parameters than fit one thread's share, in two runs;
+/// the last step leaves the second alone.
+fn stepped<T: Scalar>(mut opt: impl Optimizer<T>) -> Vec<T> {
+    let mut params = Params::default();
+    let [a, b] = ["a", "b"].map(|name| {
+        params.add_with(name, [30_011], |values| {
+            values.iter_mut().enumerate().for_each(|(i, x)| *x = T::from_f64((i as f64 * 0.37).sin()))
+        })
+    });
+    let (mut tape, mut grads) = (Tape::default(), Gradients::new());
+    for step in 0..3 {
+        tape.rewind();
+        grads.zero();
+        let [a, b] = [a, b].map(|p| tape.param(&params[p]));
+        let both = (a.square() * a).sum() + if step < 2 { b.exp().sum() } else { tape.scalar(T::ZERO) };
+        both.backward_into(&mut grads);
+        opt.step(&mut params, &grads);
+    }
+    params.values().to_vec()
+}
+
+/// However many threads take the steps, and alone.
+fn same_on_threads<T: Scalar, O: Optimizer<T>>(opt: impl Fn() -> O, on: impl Fn(O, &Threads) -> O) {
+    let bits = |values: Vec<T>| -> Vec<u64> { values.into_iter().map(|x| x.to_f64().to_bits()).collect() };
+    let alone = bits(stepped(opt()));
+    for count in 1..=4 {
+        assert!(bits(stepped(on(opt(), &Threads::new(count)))) == alone, "on {count} threads");
+    }
+}
+
+fn every_optimizer_on_threads<T: Scalar>() {
+    same_on_threads::<T, _>(|| Sgd::new(0.01).weight_decay(0.1), Sgd::threads);
+    same_on_threads::<T, _>(|| Sgd::new(0.01).momentum(0.9), Sgd::threads);
+    same_on_threads::<T, _>(|| Sgd::new(0.01).nesterov(0.9), Sgd::threads);
+    same_on_threads::<T, _>(|| Adam::new(0.01), Adam::threads);
+    same_on_threads::<T, _>(|| Adam::new(0.01).amsgrad(true), Adam::threads);
+    same_on_threads::<T, _>(|| AdamW::new(0.01).weight_decay(0.2), AdamW::threads);
+}
+
+#[test]
+fn threads_do_not_change_a_bit() {
+    every_optimizer_on_threads::<f32>();
+    every_optimizer_on_threads::<f64>();
 }

@@ -1,6 +1,7 @@
 //! Products with Jacobians and Hessians, of tensors on a tape.
 
-use crate::ops::slice::straight;
+use std::ops::Range;
+
 use crate::scalar::Scalar;
 use crate::shape::Dims;
 use crate::tensor::Tensor;
@@ -72,14 +73,22 @@ impl<'t, T: Scalar> Tensor<'t, T> {
         if rows == 0 || input.is_empty() || !self.requires_grad() {
             return tape.zeros(dims);
         }
-        let flat = self.reshape([rows]);
-        let mut all = tape.zeros([rows, input.len()]);
-        for row in 0..rows {
-            let derivative = flat.narrow(0, row, 1).vjp(tape.ones([1]), [input])[0];
-            let steps = straight(2);
-            all = all + derivative.reshape([1, input.len()]).part_of(&[rows, input.len()], &[row, 0], &steps);
+        self.reshape([rows]).rows_of_jacobian(input, 0..rows).reshape(dims)
+    }
+
+    /// The derivatives of some elements of this vector, a row each. By halves,
+    /// so that no row is copied more often than the logarithm of their number,
+    /// and no list of them is needed.
+    #[track_caller]
+    fn rows_of_jacobian(self, input: Self, rows: Range<usize>) -> Self {
+        let tape = self.tape();
+        if rows.len() == 1 {
+            let [row] = self.narrow(0, rows.start, 1).vjp(tape.ones([1]), [input]);
+            return row.reshape([1, input.len()]);
         }
-        all.reshape(dims)
+        let middle = rows.start.midpoint(rows.end);
+        let halves = [rows.start..middle, middle..rows.end];
+        tape.concat(halves.map(|half| self.rows_of_jacobian(input, half)), 0)
     }
 
     /// The second derivatives of this scalar by an input: the input's shape

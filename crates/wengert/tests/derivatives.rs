@@ -65,6 +65,27 @@ fn linear_functions_have_zero_hessians() {
     assert_eq!(functional::jacobian(|_, x| x.unsqueeze(0) * 2.0, &x).shape(), [1, 2, 2]);
 }
 
+/// Rows are gathered without a copy of the whole for each of them.
+#[test]
+fn a_large_jacobian_takes_memory_for_itself_and_its_sweeps() {
+    let tape = Tape::new_f64();
+    let (rows, columns) = (300, 200);
+    let x = tape.linspace(-1.0, 1.0, columns).require_grad();
+    let y = tape.linspace(0.0, 1.0, rows * columns).reshape([rows, columns]).sin().matmul(x.square());
+    let before = tape.stats().live_bytes;
+    let jacobian = y.jacobian(x);
+    assert_eq!(jacobian.shape(), [rows, columns]);
+    let wholes = (tape.stats().live_bytes - before) / (rows * columns * size_of::<f64>());
+    // The copies of nine levels, and a few vectors for the sweep of each row.
+    assert!(wholes < 9 + 10, "as much memory as {wholes} of the result");
+    let at = |i: usize, j: usize| {
+        let w = ((i * columns + j) as f64 / (rows * columns - 1) as f64).sin();
+        2.0 * w * (-1.0 + 2.0 * j as f64 / (columns - 1) as f64)
+    };
+    let expected: Vec<f64> = (0..rows * columns).map(|k| at(k / columns, k % columns)).collect();
+    close(&jacobian.to_vec(), &expected);
+}
+
 /// A penalty on the norm of a critic's gradient brings that norm to 1
 /// (Gulrajani et al., arXiv:1704.00028).
 #[test]

@@ -150,13 +150,10 @@ impl Linalg {
         let columns = to.len() / n.max(1);
         let (order, order_of_columns) = order.split_at_mut(n);
         match *self {
-            Cholesky { .. } => {
-                let factor = cholesky(work, n);
-                to.copy_from_slice(work);
-                if factor.is_err() {
-                    to.fill(T::NAN);
-                }
-            }
+            Cholesky { .. } => match cholesky(work, n) {
+                Ok(()) => to.copy_from_slice(work),
+                Err(_) => (0..n).for_each(|i| to[i * n..=i * n + i].fill(T::NAN)),
+            },
             SolveTriangular { form: Form { lower, transposed, unit }, .. } => {
                 Triangle { a: work, n, lower: lower != transposed, transposed, unit }.solve(to, columns);
             }
