@@ -238,14 +238,7 @@ fn expect(call: &Call, shape: &[usize]) -> (&'static str, Option<Expected>) {
                 let Expected::Taken(_, from) = along(0, index) else { unreachable!("it takes") };
                 Expected::Taken([&of[..], &[shape[1]]].concat(), from)
             });
-            (
-                if shape.len() == 2 && of.iter().product::<usize>() == index.len() {
-                    "index_select"
-                } else {
-                    "embedding"
-                },
-                found,
-            )
+            ("embedding", found)
         }
         Call::IndexAdd(axis, source, index) => {
             let found = resolve(*axis).filter(|&a| {
