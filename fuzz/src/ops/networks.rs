@@ -163,19 +163,31 @@ fn meeting(c: &Conv<2>, axis: usize, y: usize, of: usize, size: usize) -> Vec<(u
     (0..size).filter_map(|a| at(a).filter(|&p| p < of).map(|p| (p, a))).collect()
 }
 
+/// The padding counts: a weight which is not finite, times its zeros, is NaN or
+/// nothing, as the way of computing it has it.
 fn convolve(x: &Nd, w: &Nd, c: Conv<2>) -> Nd {
     let (per_group, outputs) = (w.shape[1], w.shape[0] / c.groups);
     let out =
         |i: usize| (x.shape[2 + i] + 2 * c.padding[i] - c.dilation[i] * (w.shape[2 + i] - 1) - 1) / c.stride[i] + 1;
+    let finite = w.at.iter().all(|&w| x.graph.borrow().value(w).v.is_finite());
+    let anything = x.graph.borrow_mut().leaf_with_error(0.0, 0.0, f64::INFINITY);
+    if !finite && c.padding != [0, 0] {
+        x.graph.borrow_mut().doubt(true);
+    }
     x.products(&[x.shape[0], w.shape[0], out(0), out(1)], |i| {
         let first = i[1] / outputs * per_group;
+        let rows = meeting(&c, 0, i[2], x.shape[2], w.shape[2]);
+        let columns = meeting(&c, 1, i[3], x.shape[3], w.shape[3]);
         let mut pairs = Vec::new();
         for channel in 0..per_group {
-            for (p, a) in meeting(&c, 0, i[2], x.shape[2], w.shape[2]) {
-                for (q, b) in meeting(&c, 1, i[3], x.shape[3], w.shape[3]) {
+            for &(p, a) in &rows {
+                for &(q, b) in &columns {
                     pairs.push((x.get(&[i[0], first + channel, p, q]), w.get(&[i[1], channel, a, b])));
                 }
             }
+        }
+        if !finite && rows.len() * columns.len() < w.shape[2] * w.shape[3] {
+            pairs.push((anything, anything));
         }
         pairs
     })
