@@ -20,7 +20,7 @@ fn variance(nd: &Nd, mask: u32, keep: bool, correction: f64) -> Nd {
     let squares = (nd - &mean).f("square");
     let n = nd.shape.iter().enumerate().filter(|&(i, _)| mask >> i & 1 == 1).map(|(_, n)| n).product::<usize>();
     let sum = squares.fold(mask, keep, |s, line| s.fold(Fold::Sum, line));
-    sum / (n as f64 - correction)
+    sum / (n as f64 - correction).max(0.0)
 }
 
 fn norm(nd: &Nd, mask: u32, keep: bool, p: f64) -> Nd {

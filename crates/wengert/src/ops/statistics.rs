@@ -77,8 +77,8 @@ reductions! {
     /// ```
     prod prod_axes prod_keepdim() = product;
     /// The variance `Σ (x - mean)² / (n - correction)`: a correction of 1 for
-    /// that of a sample, 0 for that of a whole population. NaN where both
-    /// are 0.
+    /// that of a sample, 0 for that of a whole population. More than n counts
+    /// as n. NaN where both sum and divisor are 0.
     ///
     /// ```
     /// # let tape = wengert::Tape::new();
