@@ -57,7 +57,8 @@ impl Plan {
     fn new<T>(kernels: &Kernels<T>, [m, n, k]: [usize; 3], a_cs: isize, b_cs: isize) -> Plan {
         let caches = kernels.caches;
         let whole = Plan { nc: n, kc: k, mc: m, pack_b: false, pack_a: false };
-        if n == 1 || kernels.in_place(n, k, b_cs) {
+        // One column has any stride, but kernels without masks read whole vectors.
+        if n == 1 && !kernels.pads(1) || kernels.in_place(n, k, b_cs) {
             return whole;
         }
         if b_cs == 1 && !kernels.pads(n) && m <= caches.few_rows {
