@@ -288,17 +288,20 @@ const QKV: [&[usize]; 4] = [&[3, 2], &[4, 2], &[4, 3], &[3, 4]];
 const ALLOWED: [f64; 12] = [1.0, 0.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 1.0];
 
 fn attention(x: &[Nd], k: usize) -> Nd {
-    let causal = |i: usize| k & 1 == 0 || i % 4 <= i / 4;
-    let may: Vec<f64> =
-        (0..12).map(|i| if causal(i) && (k & 2 == 0 || ALLOWED[i] > 0.0) { 1.0 } else { 0.0 }).collect();
+    let may = |i: usize| (k & 1 == 0 || i % 4 <= i / 4) && (k & 2 == 0 || ALLOWED[i] > 0.0);
     let mut scores = x[0].matmul(&x[1].t()).expect("shapes which fit") * if k & 8 == 8 { 0.7 } else { 0.5f64.sqrt() };
     if k & 4 == 4 {
         scores = scores + &x[3];
     }
-    let may = constant(&x[0], &[3, 4], &may);
-    // Far below what is allowed; a row of nothing but these is not NaN.
-    let weights = scores.choose(&may, &x[0].number(-700.0)).softmax(1, false);
-    weights.choose(&may, &x[0].number(0.0)).matmul(&x[2]).expect("shapes which fit")
+    // A row which may look at nothing keeps its zeros.
+    let mut weights = constant(&x[0], &[3, 4], &[0.0; 12]);
+    for row in 0..3 {
+        let seen: Vec<usize> = (4 * row..4 * row + 4).filter(|&i| may(i)).collect();
+        let line: Vec<usize> = seen.iter().map(|&i| scores.at[i]).collect();
+        let soft = x[0].graph.borrow_mut().softmax(&line, false);
+        seen.into_iter().zip(soft).for_each(|(i, w)| weights.at[i] = w);
+    }
+    weights.matmul(&x[2]).expect("shapes which fit")
 }
 
 /// The `i`-th part of the last axis in pieces of 2.
