@@ -150,3 +150,34 @@ fn a_differential_equation_is_learnt() {
     let u = t + t.square() * (t.matmul(&params[w1]) + &params[b1]).tanh().matmul(&params[w2]);
     assert!((u - t.sin()).abs().amax().item() < 0.02);
 }
+
+/// `a^b` is smooth where a factor of its slopes is 0: at `b = 0` and at `a = 1`.
+#[test]
+fn mixed_derivatives_of_powers() {
+    for a in [1.0f64, 0.5, 3.0] {
+        let ln = a.ln();
+        let expected = [
+            ("a", 0.0),
+            ("b", ln),
+            ("ab", 1.0 / a),
+            ("ba", 1.0 / a),
+            ("bb", ln * ln),
+            ("aab", -1.0 / (a * a)),
+            ("aba", -1.0 / (a * a)),
+            ("baa", -1.0 / (a * a)),
+            ("abb", 2.0 * ln / a),
+            ("bab", 2.0 * ln / a),
+            ("bba", 2.0 * ln / a),
+            ("aabb", 2.0 * (1.0 - ln) / (a * a)),
+            ("bbaa", 2.0 * (1.0 - ln) / (a * a)),
+            ("abab", 2.0 * (1.0 - ln) / (a * a)),
+        ];
+        for (by, expected) in expected {
+            let tape = Tape::new_f64();
+            let (x, y) = (tape.scalar(a).require_grad(), tape.scalar(0.0).require_grad());
+            let derivative = by.chars().fold(x.pow(y), |f, by| f.grad([if by == 'a' { x } else { y }])[0]);
+            let got = derivative.item();
+            assert!((got - expected).abs() < 1e-12, "{a}^0 by {by}: {got}, not {expected}");
+        }
+    }
+}

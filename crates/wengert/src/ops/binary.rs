@@ -63,6 +63,9 @@ pub(crate) enum Function {
     Keep,
     /// a, but 0 where b != 0
     Drop,
+    /// a, but 0 where b = 0 and a is not finite: a factor of b without 0 times
+    /// infinity
+    Factor,
 }
 
 use Function::*;
@@ -149,6 +152,7 @@ macro_rules! function {
             GreaterEqual => $with!(|[a, b]| truth(a >= b)),
             Keep => $with!(|[a, b]| if b == T::ZERO { T::ZERO } else { a }),
             Drop => $with!(|[a, b]| if b == T::ZERO { a } else { T::ZERO }),
+            Factor => $with!(|[a, b]| if b == T::ZERO && !a.is_finite() { T::ZERO } else { a }),
         }
     };
 }
@@ -179,6 +183,7 @@ impl Binary {
             GreaterEqual => "ge",
             Keep => "keep",
             Drop => "drop",
+            Factor => "factor",
         }
     }
 
@@ -279,12 +284,12 @@ impl Binary {
                 }
             }
             Pow => {
-                // To a: g b a^(b-1), 0 where b = 0; to b: g a^b ln a.
+                // To a: g b a^(b-1); to b: g a^b ln a.
                 if e.wants(a) {
                     let less = e.op(unary::add_scalar(b, -1.0));
                     let power = e.op(op(Pow, a, less));
+                    let power = e.op(op(Factor, power, b));
                     let slope = e.op(op(Mul, b, power));
-                    let slope = e.op(op(Keep, slope, b));
                     e.give(a, mul(g, slope));
                 }
                 if e.wants(b) {
@@ -293,22 +298,20 @@ impl Binary {
                 }
             }
             PowLn => {
-                // To a: g (b y / a + a^(b-1)); to b: g y ln a.
+                // To a: g (b a^(b-1) ln a + a^(b-1)); to b: g y ln a.
                 if e.wants(a) {
                     let less = e.op(unary::add_scalar(b, -1.0));
                     let power = e.op(op(Pow, a, less));
                     let ln = e.op(op(PowLn, a, less));
-                    // Where b = 0 there is no term with the logarithm, which
-                    // may be NaN.
+                    let ln = e.op(op(Factor, ln, b));
                     let product = e.op(op(Mul, b, ln));
-                    let product = e.op(op(Keep, product, b));
                     let slope = e.op(add(product, power));
                     e.give(a, mul(g, slope));
                 }
                 if e.wants(b) {
                     let ln = e.op(unary::ln(a));
+                    let ln = e.op(op(Factor, ln, y));
                     let slope = e.op(op(Mul, y, ln));
-                    let slope = e.op(op(Keep, slope, y));
                     e.give(b, mul(g, slope));
                 }
             }
@@ -328,6 +331,12 @@ impl Binary {
             }
             // The mask is locally constant.
             Keep | Drop => e.give(a, op(f, g, b)),
+            Factor => {
+                let finite = e.op(unary::apply(UnaryFunction::IsFinite, a));
+                let size = e.op(unary::apply(UnaryFunction::Abs, b));
+                let kept = e.op(add(finite, size));
+                e.give(a, op(Keep, g, kept));
+            }
             // Constant wherever they are differentiable.
             Equal | NotEqual | Less | LessEqual | Greater | GreaterEqual => {
                 e.give(a, unary::zero(g));
