@@ -141,16 +141,19 @@ unsafe fn rows<T: Scalar, const N: usize>(inputs: &[Value<'_, T>; N], out: &Out<
     let mut block = (BLOCK / period * period).min(out.len);
     let mut buffers = [[MaybeUninit::<T>::uninit(); BLOCK]; N];
     for k in 0..N {
-        let period = match courses[k] {
-            Course::Constant => 1,
-            Course::Again if row < SHORT => period,
-            _ => continue,
-        };
-        for repeat in buffers[k][..block].chunks_mut(period) {
-            for (i, to) in repeat.iter_mut().enumerate() {
-                // SAFETY: the operand has `period` elements in a run.
-                to.write(unsafe { *inputs[k].data.add(i) });
+        let (buffer, from) = (&mut buffers[k][..block], inputs[k].data);
+        match courses[k] {
+            // SAFETY: the operand has an element.
+            Course::Constant => buffer.fill(MaybeUninit::new(unsafe { *from })),
+            Course::Again if row < SHORT => {
+                for repeat in buffer.chunks_mut(period) {
+                    for (i, to) in repeat.iter_mut().enumerate() {
+                        // SAFETY: the operand has `period` elements in a run.
+                        to.write(unsafe { *from.add(i) });
+                    }
+                }
             }
+            _ => {}
         }
     }
     if row < SHORT {
