@@ -108,7 +108,7 @@ macro_rules! instruction_set {
 }
 
 /// 48 and 1024 KiB.
-#[cfg(all(target_arch = "x86_64", not(miri)))]
+#[cfg(any(all(target_arch = "x86_64", not(miri)), test))]
 static LARGE: Caches = Caches {
     b_in_place: 1 << 19,
     few_rows: 96,
@@ -186,8 +186,8 @@ instruction_set! {
 // 32 registers.
 instruction_set! {
     #[cfg(any(all(target_arch = "aarch64", not(miri)), test))]
-    NEON_F32 in Lanes<f32, 4, true>, narrow: None;
-    NEON_F64 in Lanes<f64, 2, true>, narrow: None;
+    NEON_F32 in Lanes<f32, 4, true, false>, narrow: None;
+    NEON_F64 in Lanes<f64, 2, true, false>, narrow: None;
     caches: &SMALL,
     4 wide: [1 2 3 4 5 6],
     2 wide: [1 2 3 4 5 6 7 8 9 10 11 12],
@@ -198,13 +198,34 @@ instruction_set! {
 // Who knows how many registers.
 instruction_set! {
     #[cfg(any(not(target_arch = "x86_64"), miri, test))]
-    PLAIN_F32 in Lanes<f32, 4, false>, narrow: None;
-    PLAIN_F64 in Lanes<f64, 2, false>, narrow: None;
+    PLAIN_F32 in Lanes<f32, 4, false, false>, narrow: None;
+    PLAIN_F64 in Lanes<f64, 2, false, false>, narrow: None;
     caches: &SMALL,
     4 wide: [1 2],
     2 wide: [1 2 3 4],
     1 wide: [1 2 3 4 5 6],
     dots: [1 x 4  2 x 2],
+}
+
+// The shapes of AVX-512, for machines without it.
+instruction_set! {
+    #[cfg(test)]
+    WIDE_F32 in Lanes<f32, 16, true, true>, narrow: Some(&HALF_F32);
+    WIDE_F64 in Lanes<f64, 8, true, true>, narrow: Some(&HALF_F64);
+    caches: &LARGE,
+    4 wide: [1 2 3 4 5 6],
+    2 wide: [1 2 3 4 5 6 7 8 9 10 11 12],
+    1 wide: [1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16],
+    dots: [1 x 8  2 x 8  3 x 4  4 x 4],
+}
+
+instruction_set! {
+    #[cfg(test)]
+    HALF_F32 in Lanes<f32, 8, true, true>, narrow: None;
+    HALF_F64 in Lanes<f64, 4, true, true>, narrow: None;
+    caches: &LARGE,
+    1 wide: [1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16],
+    dots: [1 x 8],
 }
 
 macro_rules! select {

@@ -7,15 +7,16 @@ use super::simd::Simd;
 /// and straight-line code, which LLVM turns into whatever vectors there are.
 ///
 /// `FUSED` says whether the target multiplies and adds in one instruction
-/// (elsewhere `mul_add` would call into libm for every lane).
+/// (elsewhere `mul_add` would call into libm for every lane), `MASKS` whether
+/// it loads parts of vectors.
 #[derive(Clone, Copy)]
-pub(super) struct Lanes<T, const N: usize, const FUSED: bool>([T; N]);
+pub(super) struct Lanes<T, const N: usize, const FUSED: bool, const MASKS: bool>([T; N]);
 
-impl<T: GemmScalar, const N: usize, const FUSED: bool> Simd for Lanes<T, N, FUSED> {
+impl<T: GemmScalar, const N: usize, const FUSED: bool, const MASKS: bool> Simd for Lanes<T, N, FUSED, MASKS> {
     type Elem = T;
 
     const LANES: usize = N;
-    const MASKS: bool = false;
+    const MASKS: bool = MASKS;
 
     #[inline(always)]
     unsafe fn splat(x: T) -> Self {

@@ -308,14 +308,15 @@ fn auto_is_direct_and_the_other_backend_needs_no_scratch() {
 #[cfg(not(miri))]
 fn kernels_of_other_targets() {
     fn check<T: Element>(kernels: &Kernels<T>) {
-        let sizes = [1, 2, 3, 5, 8, 13, 21, 34];
-        for m in sizes {
-            for n in sizes {
+        for m in [1, 2, 3, 5, 8, 13, 21, 34] {
+            for n in [1, 2, 3, 5, 8, 13, 21, 34, 71] {
                 let (k, lies) = (m / 2 + n, TRANSPOSES[(m + n) % 4]);
                 let a = Operand::<T>::new(m, k, lies[0], m);
                 let b = Operand::<T>::new(k, n, lies[1], n);
                 let mut c = vec![T::NAN; m * n];
-                let mut scratch = [MaybeUninit::uninit(); 4096];
+                let steps = [&a, &b].map(|x| (x.mat().rs, x.mat().cs));
+                let mut scratch =
+                    vec![MaybeUninit::uninit(); direct::scratch_len(kernels, [m, n, k], steps[0], steps[1])];
                 // SAFETY: the operands own what their strides reach, C has m rows
                 // of n, and these kernels ask for nothing special of the machine.
                 unsafe {
@@ -333,4 +334,6 @@ fn kernels_of_other_targets() {
     check(&kernels::PLAIN_F64);
     check(&kernels::NEON_F32);
     check(&kernels::NEON_F64);
+    check(&kernels::WIDE_F32);
+    check(&kernels::WIDE_F64);
 }
