@@ -11,6 +11,7 @@
 pub(crate) mod fused;
 pub(crate) mod gemm;
 pub(crate) mod isa;
+pub(crate) mod largest;
 pub(crate) mod linalg;
 mod lines;
 pub(crate) mod map;

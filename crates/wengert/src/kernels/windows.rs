@@ -36,18 +36,37 @@ impl Windows {
 
     /// Where element `k` of the window at place `i` lies along an axis.
     #[inline(always)]
-    fn position(&self, axis: usize, i: usize, k: usize) -> isize {
+    pub(super) fn position(&self, axis: usize, i: usize, k: usize) -> isize {
         (i * self.stride[axis] + k * self.dilation[axis]) as isize - self.padding[axis] as isize
     }
 
     /// The places at which element `k` lies within the image.
     #[inline(always)]
     fn inside(&self, axis: usize, k: usize) -> Range<usize> {
-        let (shift, stride, places) = (k * self.dilation[axis], self.stride[axis], self.places[axis]);
+        self.within(axis, k * self.dilation[axis], self.stride[axis], self.places[axis])
+    }
+
+    /// The elements of the window at place `i` which lie within the image.
+    #[inline(always)]
+    pub(super) fn elements(&self, axis: usize, i: usize) -> Range<usize> {
+        self.within(axis, i * self.stride[axis], self.dilation[axis], self.size[axis])
+    }
+
+    /// The places whose windows lie within the image as a whole.
+    #[inline(always)]
+    pub(super) fn whole(&self, axis: usize) -> Range<usize> {
+        let (first, last) = (self.inside(axis, 0), self.inside(axis, self.size[axis] - 1));
+        first.start.min(last.end)..last.end
+    }
+
+    /// Which of the positions `shift + n step - padding`, `n < count`, lie
+    /// within the image.
+    #[inline(always)]
+    fn within(&self, axis: usize, shift: usize, step: usize, count: usize) -> Range<usize> {
         let (before, end) = (self.padding[axis], self.image[axis] + self.padding[axis]);
-        let from = if shift >= before { 0 } else { (before - shift).div_ceil(stride) };
-        let all = places > 0 && shift + (places - 1) * stride < end;
-        let to = if all { places } else { end.saturating_sub(shift).div_ceil(stride).min(places) };
+        let from = if shift >= before { 0 } else { (before - shift).div_ceil(step) };
+        let all = count > 0 && shift + (count - 1) * step < end;
+        let to = if all { count } else { end.saturating_sub(shift).div_ceil(step).min(count) };
         from.min(to)..to
     }
 
@@ -153,67 +172,6 @@ impl Windows {
     }
 }
 
-/// What stands for the position of an element which is not there.
-pub(crate) const NOWHERE: u32 = u32::MAX;
-
-dispatched! {
-    /// The largest element of each of some windows side by side, from place
-    /// `(i, j)` on, and its position: the first if tied; NaN counts as the
-    /// largest. `-∞` and [`NOWHERE`] for a window which lies outside.
-    ///
-    /// # Safety
-    /// `image` is one image, of fewer than 2^32 elements; there are as many
-    /// places along the row.
-    pub(crate) unsafe fn largest<T: Scalar>(
-        windows: &Windows, image: *const T, i: usize, j: usize, best: &mut [T], chosen: &mut [u32],
-    ) {
-        best.fill(T::NEG_INFINITY);
-        chosen.fill(NOWHERE);
-        for ky in 0..windows.size[0] {
-            let y = windows.position(0, i, ky);
-            if !(0..windows.image[0] as isize).contains(&y) {
-                continue;
-            }
-            for kx in 0..windows.size[1] {
-                let inside = windows.inside(1, kx);
-                let (from, to) = (inside.start.max(j), inside.end.min(j + best.len()));
-                if from >= to {
-                    continue;
-                }
-                let at = y as usize * windows.image[1] + windows.position(1, from, kx) as usize;
-                let (best, chosen) = (&mut best[from - j..to - j], &mut chosen[from - j..to - j]);
-                // SAFETY: the places' elements lie within the image.
-                unsafe {
-                    // Known strides become vectors.
-                    match windows.stride[1] {
-                        1 => contend(image, at, 1, best, chosen),
-                        2 => contend(image, at, 2, best, chosen),
-                        stride => contend(image, at, stride, best, chosen),
-                    }
-                }
-            }
-        }
-    }
-}
-
-/// Elements of an image, from the position `at` on and `stride` apart, which
-/// replace those that are smaller.
-///
-/// # Safety
-/// All of them lie within the image.
-#[inline(always)]
-unsafe fn contend<T: Scalar>(image: *const T, at: usize, stride: usize, best: &mut [T], chosen: &mut [u32]) {
-    for (n, (best, chosen)) in best.iter_mut().zip(chosen).enumerate() {
-        let at = at + n * stride;
-        // SAFETY: the caller's contract.
-        let x = unsafe { *image.add(at) };
-        // A comparison with NaN is false.
-        let better = (x > *best) | (x.is_nan() & !best.is_nan()) | (*chosen == NOWHERE);
-        *best = if better { x } else { *best };
-        *chosen = if better { at as u32 } else { *chosen };
-    }
-}
-
 dispatched! {
     /// Adds the columns of some channels to their images.
     ///
@@ -269,31 +227,5 @@ mod tests {
         }
         let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
         assert!((dot(&columns, &columns) - dot(&image, &back)).abs() < 1e-9);
-    }
-
-    #[test]
-    fn the_largest() {
-        let value = |i: i32| if i == 6 { f64::NEG_INFINITY } else { f64::from(i * 7 % 5) };
-        let image: Vec<f64> = (0..20).map(value).collect();
-        for w in [APART, CLOSE] {
-            for i in 0..w.places[0] {
-                let (mut best, mut chosen) = (vec![0.0; w.places[1]], vec![0; w.places[1]]);
-                // SAFETY: an image of 20 elements, all places of a row.
-                unsafe { largest(super::super::isa::Isa::detect(), &w, image.as_ptr(), i, 0, &mut best, &mut chosen) };
-                for j in 0..w.places[1] {
-                    let mut expected = None;
-                    for (ky, kx) in (0..2).flat_map(|ky| (0..3).map(move |kx| (ky, kx))) {
-                        let (y, x) = (w.position(0, i, ky), w.position(1, j, kx));
-                        if (0..4).contains(&y) && (0..5).contains(&x) {
-                            let at = (y * 5 + x) as usize;
-                            let better = expected.is_none_or(|old: usize| image[at] > image[old]);
-                            expected = if better { Some(at) } else { expected };
-                        }
-                    }
-                    assert_eq!(chosen[j], expected.map_or(NOWHERE, |at| at as u32));
-                    assert_eq!(best[j], expected.map_or(f64::NEG_INFINITY, |at| image[at]));
-                }
-            }
-        }
     }
 }

@@ -1,7 +1,9 @@
 //! The largest elements of windows.
 
 use super::{Emit, Id, Inferred, Op, Ref, Values};
-use crate::kernels::windows::{NOWHERE, Windows, largest};
+use crate::kernels::largest::{NOWHERE, largest};
+use crate::kernels::map::copy_run;
+use crate::kernels::windows::Windows;
 use crate::kernels::{Machine, Out, with_runs};
 use crate::scalar::Scalar;
 use crate::shape::Dims;
@@ -26,8 +28,8 @@ pub(crate) struct Pooling {
 
 use MaxPool::*;
 
-/// Windows of one row which are looked at together.
-const SIDE_BY_SIDE: usize = 64;
+/// Windows which are looked at together.
+const TOGETHER: usize = 256;
 
 impl MaxPool {
     /// The tensor which decides, and the other one.
@@ -72,29 +74,25 @@ impl MaxPool {
             }
             let itself = by == other;
             with_runs(m, [v.value(by), v.value(other)], 0, |[by, other], _| {
-                let (mut best, mut chosen) = ([T::ZERO; SIDE_BY_SIDE], [0; SIDE_BY_SIDE]);
-                let [rows, columns] = windows.places;
-                for n in 0..images {
-                    for (i, j) in (0..rows).flat_map(|i| (0..columns).step_by(SIDE_BY_SIDE).map(move |j| (i, j))) {
-                        let side_by_side = SIDE_BY_SIDE.min(columns - j);
-                        let (best, chosen) = (&mut best[..side_by_side], &mut chosen[..side_by_side]);
-                        largest(m.isa, windows, by.add(n * image), i, j, best, chosen);
-                        let at = n * count + i * columns + j;
-                        for (k, (&best, &chosen)) in best.iter().zip(&*chosen).enumerate() {
-                            let (there, chosen) = (chosen != NOWHERE, n * image + chosen as usize);
-                            match self {
-                                Choose { .. } => {
-                                    let x = match there {
-                                        _ if itself => best,
-                                        true => *other.add(chosen),
-                                        false => T::ZERO,
-                                    };
-                                    let to = out.data.add(at + k);
-                                    if out.add { *to += x } else { to.write(x) }
-                                }
-                                Unchoose { .. } if there => *out.data.add(chosen) += *other.add(at + k),
-                                Unchoose { .. } => {}
+                let (mut best, mut chosen) = ([T::ZERO; TOGETHER], [0; TOGETHER]);
+                let blocks = |n| (0..count).step_by(TOGETHER).map(move |first| (n, first));
+                for (n, first) in (0..images).flat_map(blocks) {
+                    let len = TOGETHER.min(count - first);
+                    let (best, chosen) = (&mut best[..len], &mut chosen[..len]);
+                    largest(m.isa, windows, by.add(n * image), first, best, chosen);
+                    let (start, at) = (n * image, n * count + first);
+                    let places = chosen.iter().enumerate().filter(|&(_, &place)| place != NOWHERE);
+                    match self {
+                        Choose { .. } => {
+                            if !itself {
+                                best.fill(T::ZERO);
+                                places.for_each(|(k, &place)| best[k] = *other.add(start + place as usize));
                             }
+                            copy_run(m.isa, (best.as_ptr(), 1), (out.data.add(at), 1), len, out.add);
+                        }
+                        Unchoose { .. } => {
+                            let to = out.data.add(start);
+                            places.for_each(|(k, &place)| *to.add(place as usize) += *other.add(at + k));
                         }
                     }
                 }

@@ -1,0 +1,196 @@
+//! The largest elements of windows.
+
+use std::array::from_fn;
+
+use super::isa::dispatched;
+use super::windows::Windows;
+use crate::scalar::Scalar;
+
+/// What stands for the position of an element which is not there.
+pub(crate) const NOWHERE: u32 = u32::MAX;
+
+dispatched! {
+    /// The largest element of each of some windows in row-major order, the
+    /// `first` one and those which follow, and its position in the image: the
+    /// first if tied; NaN counts as the largest. `-∞` and [`NOWHERE`] for a
+    /// window which lies outside.
+    ///
+    /// # Safety
+    /// `image` is one image, of fewer than 2^32 elements; `best` and `chosen`
+    /// are equally long, and there are as many windows.
+    pub(crate) unsafe fn largest<T: Scalar>(
+        windows: &Windows, image: *const T, first: usize, best: &mut [T], chosen: &mut [u32],
+    ) {
+        let (columns, whole) = (windows.places[1], windows.whole(1));
+        let (mut i, mut j, mut done) = (first / columns, first % columns, 0);
+        while done < best.len() {
+            let n = (columns - j).min(best.len() - done);
+            let (best, chosen) = (&mut best[done..done + n], &mut chosen[done..done + n]);
+            let inner = whole.start.clamp(j, j + n) - j..whole.end.clamp(j, j + n) - j;
+            // SAFETY: the caller's contract; what is looked at are elements of
+            // the windows which lie within the image.
+            unsafe {
+                for k in (0..inner.start).chain(inner.end..n) {
+                    Part::of(windows, i, j + k).look::<T, 1>(image, &mut best[k..=k], &mut chosen[k..=k]);
+                }
+                if !inner.is_empty() {
+                    let part = Part::of(windows, i, j + inner.start);
+                    let (best, chosen) = (&mut best[inner.clone()], &mut chosen[inner]);
+                    match best.len() {
+                        8.. => part.look::<T, 8>(image, best, chosen),
+                        4.. => part.look::<T, 4>(image, best, chosen),
+                        _ => part.look::<T, 1>(image, best, chosen),
+                    }
+                }
+            }
+            (i, j, done) = (i + 1, 0, done + n);
+        }
+    }
+}
+
+/// The part of a window which lies within the image.
+#[derive(Clone, Copy)]
+struct Part {
+    /// The position of its first element.
+    at: usize,
+    size: [usize; 2],
+    /// From one element to the next, along both axes.
+    steps: [usize; 2],
+    /// From a window to the next of the row.
+    stride: usize,
+}
+
+impl Part {
+    #[inline(always)]
+    fn of(windows: &Windows, i: usize, j: usize) -> Part {
+        let (y, x) = (windows.elements(0, i), windows.elements(1, j));
+        let size = [y.len(), x.len()];
+        let at = match size {
+            [0, _] | [_, 0] => 0,
+            _ => {
+                let (y, x) = (windows.position(0, i, y.start), windows.position(1, j, x.start));
+                y as usize * windows.image[1] + x as usize
+            }
+        };
+        let steps = [windows.dilation[0] * windows.image[1], windows.dilation[1]];
+        Part { at, size, steps, stride: windows.stride[1] }
+    }
+
+    /// The largest elements of windows side by side, the first of which has
+    /// this part, and the others like it; `L` at a time, of which there are
+    /// as many at least.
+    ///
+    /// # Safety
+    /// All these elements lie within the image.
+    #[inline(always)]
+    unsafe fn look<T: Scalar, const L: usize>(&self, image: *const T, best: &mut [T], chosen: &mut [u32]) {
+        let (n, part) = (best.len(), *self);
+        if part.size.contains(&0) {
+            best.fill(T::NEG_INFINITY);
+            return chosen.fill(NOWHERE);
+        }
+        // The usual windows are known as such to the compiler.
+        let usual = matches!((part.size, part.steps[1], part.stride), ([2, 2], 1, 2));
+        for k in (0..n).step_by(L) {
+            // The last ones end the row, so none is left over.
+            let k = k.min(n - L);
+            let mut part = Part { at: part.at + k * part.stride, ..part };
+            // SAFETY: the caller's contract.
+            let (values, positions) = unsafe {
+                if usual {
+                    part = Part { size: [2, 2], steps: [part.steps[0], 1], stride: 2, ..part };
+                    part.largest::<T, L>(image)
+                } else {
+                    part.largest::<T, L>(image)
+                }
+            };
+            best[k..k + L].copy_from_slice(&values);
+            chosen[k..k + L].copy_from_slice(&positions);
+        }
+    }
+
+    /// The largest elements of `L` windows side by side and their positions.
+    ///
+    /// # Safety
+    /// All their elements lie within the image.
+    #[inline(always)]
+    unsafe fn largest<T: Scalar, const L: usize>(&self, image: *const T) -> ([T; L], [u32; L]) {
+        let Part { at, size, steps, stride } = *self;
+        // SAFETY: the caller's contract.
+        let element = |step: usize, n: usize| unsafe { *image.add(at + step + n * stride) };
+        let (mut best, mut chosen) = (from_fn(|n| element(0, n)), [0; L]);
+        for y in 0..size[0] {
+            for x in 0..size[1] {
+                let step = y * steps[0] + x * steps[1];
+                for n in 0..L {
+                    let new = element(step, n);
+                    #[expect(clippy::neg_cmp_op_on_partial_ord, reason = "a NaN is not less")]
+                    let better = !(new <= best[n]) & !best[n].is_nan();
+                    best[n] = if better { new } else { best[n] };
+                    chosen[n] = if better { step as u32 } else { chosen[n] };
+                }
+            }
+        }
+        (best, from_fn(|n| (at + n * stride) as u32 + chosen[n]))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernels::isa::Isa;
+
+    /// Windows over an image of `[4, width]`.
+    fn windows(
+        width: usize,
+        size: [usize; 2],
+        stride: [usize; 2],
+        padding: [usize; 2],
+        dilation: [usize; 2],
+    ) -> Windows {
+        let image = [4, width];
+        let places = from_fn(|i| (image[i] + 2 * padding[i] - dilation[i] * (size[i] - 1) - 1) / stride[i] + 1);
+        Windows { image, size, places, stride, padding, dilation }
+    }
+
+    #[test]
+    fn the_largest() {
+        for width in [5, 9, 14, 28, 41] {
+            check(&windows(width, [2, 2], [2, 2], [0, 0], [1, 1]));
+            check(&windows(width, [2, 2], [2, 2], [1, 1], [1, 1]));
+            check(&windows(width, [2, 3], [2, 3], [1, 1], [2, 1]));
+            check(&windows(width, [2, 3], [1, 1], [2, 2], [2, 2]));
+            check(&windows(width, [1, 5], [3, 1], [0, 7], [1, 1]));
+        }
+    }
+
+    /// Compares with a search, ties, infinities and NaN among the elements.
+    fn check(w: &Windows) {
+        let element = |i: usize| match i * 7 % 11 {
+            0 if i % 3 == 0 => f64::NAN,
+            1 => f64::NEG_INFINITY,
+            k => (k % 5) as f64,
+        };
+        let image: Vec<f64> = (0..w.image_len()).map(element).collect();
+        let (mut best, mut chosen) = (vec![0.0; w.count()], vec![0; w.count()]);
+        for first in [0, w.count() / 3] {
+            let (best, chosen) = (&mut best[first..], &mut chosen[first..]);
+            // SAFETY: the windows of one image.
+            unsafe { largest(Isa::detect(), w, image.as_ptr(), first, best, chosen) };
+        }
+        for (n, (best, chosen)) in best.iter().zip(chosen).enumerate() {
+            let mut expected = None;
+            for (ky, kx) in (0..w.size[0]).flat_map(|ky| (0..w.size[1]).map(move |kx| (ky, kx))) {
+                let y = w.position(0, n / w.places[1], ky);
+                let x = w.position(1, n % w.places[1], kx);
+                if (0..w.image[0] as isize).contains(&y) && (0..w.image[1] as isize).contains(&x) {
+                    let at = y as usize * w.image[1] + x as usize;
+                    let better = |old: usize| image[at] > image[old] || image[at].is_nan() && !image[old].is_nan();
+                    expected = if expected.is_none_or(better) { Some(at) } else { expected };
+                }
+            }
+            assert_eq!(chosen, expected.map_or(NOWHERE, |at| at as u32), "{w:?}: window {n}");
+            assert_eq!(best.to_bits(), expected.map_or(f64::NEG_INFINITY, |at| image[at]).to_bits());
+        }
+    }
+}
