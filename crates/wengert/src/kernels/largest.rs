@@ -1,6 +1,7 @@
 //! The largest elements of windows.
 
 use std::array::from_fn;
+use std::ops::Range;
 
 use super::isa::dispatched;
 use super::windows::Windows;
@@ -21,25 +22,42 @@ dispatched! {
     pub(crate) unsafe fn largest<T: Scalar>(
         windows: &Windows, image: *const T, first: usize, best: &mut [T], chosen: &mut [u32],
     ) {
-        let (columns, whole) = (windows.places[1], windows.whole(1));
+        best.fill(T::NEG_INFINITY);
+        chosen.fill(NOWHERE);
+        let (columns, whole, size, stride) = (windows.places[1], windows.whole(1), windows.size[1], windows.stride[1]);
+        let steps = [windows.dilation[0] * windows.image[1], windows.dilation[1]];
+        // The usual windows are known as such to the compiler.
+        let usual = windows.size == [2, 2] && steps[1] == 1 && stride == 2;
         let (mut i, mut j, mut done) = (first / columns, first % columns, 0);
         while done < best.len() {
             let n = (columns - j).min(best.len() - done);
             let (best, chosen) = (&mut best[done..done + n], &mut chosen[done..done + n]);
             let inner = whole.start.clamp(j, j + n) - j..whole.end.clamp(j, j + n) - j;
+            let rows = windows.elements(0, i);
+            // The part within the image of a window at column `j`.
+            let part = |j: usize, x: Range<usize>| {
+                let at = windows.position(0, i, rows.start) as usize * windows.image[1];
+                Part { at: at + windows.position(1, j, x.start) as usize, size: [rows.len(), x.len()], steps, stride }
+            };
             // SAFETY: the caller's contract; what is looked at are elements of
             // the windows which lie within the image.
             unsafe {
-                for k in (0..inner.start).chain(inner.end..n) {
-                    Part::of(windows, i, j + k).look::<T, 1>(image, &mut best[k..=k], &mut chosen[k..=k]);
+                if !rows.is_empty() && inner.len() < n {
+                    for k in (0..inner.start).chain(inner.end..n) {
+                        let x = windows.elements(1, j + k);
+                        if !x.is_empty() {
+                            part(j + k, x).look::<T, 1>(image, &mut best[k..=k], &mut chosen[k..=k]);
+                        }
+                    }
                 }
-                if !inner.is_empty() {
-                    let part = Part::of(windows, i, j + inner.start);
+                if !rows.is_empty() && !inner.is_empty() {
+                    let part = part(j + inner.start, 0..size);
                     let (best, chosen) = (&mut best[inner.clone()], &mut chosen[inner]);
-                    match best.len() {
-                        8.. => part.look::<T, 8>(image, best, chosen),
-                        4.. => part.look::<T, 4>(image, best, chosen),
-                        _ => part.look::<T, 1>(image, best, chosen),
+                    if usual && rows.len() == 2 {
+                        let part = Part { size: [2, 2], steps: [steps[0], 1], stride: 2, ..part };
+                        part.look_at_all(image, best, chosen);
+                    } else {
+                        part.look_at_all(image, best, chosen);
                     }
                 }
             }
@@ -61,49 +79,35 @@ struct Part {
 }
 
 impl Part {
-    #[inline(always)]
-    fn of(windows: &Windows, i: usize, j: usize) -> Part {
-        let (y, x) = (windows.elements(0, i), windows.elements(1, j));
-        let size = [y.len(), x.len()];
-        let at = match size {
-            [0, _] | [_, 0] => 0,
-            _ => {
-                let (y, x) = (windows.position(0, i, y.start), windows.position(1, j, x.start));
-                y as usize * windows.image[1] + x as usize
-            }
-        };
-        let steps = [windows.dilation[0] * windows.image[1], windows.dilation[1]];
-        Part { at, size, steps, stride: windows.stride[1] }
-    }
-
     /// The largest elements of windows side by side, the first of which has
-    /// this part, and the others like it; `L` at a time, of which there are
-    /// as many at least.
+    /// this part, and the others like it.
     ///
     /// # Safety
     /// All these elements lie within the image.
     #[inline(always)]
-    unsafe fn look<T: Scalar, const L: usize>(&self, image: *const T, best: &mut [T], chosen: &mut [u32]) {
-        let (n, part) = (best.len(), *self);
-        if part.size.contains(&0) {
-            best.fill(T::NEG_INFINITY);
-            return chosen.fill(NOWHERE);
+    unsafe fn look_at_all<T: Scalar>(&self, image: *const T, best: &mut [T], chosen: &mut [u32]) {
+        // SAFETY: the caller's contract.
+        unsafe {
+            match best.len() {
+                8.. => self.look::<T, 8>(image, best, chosen),
+                4.. => self.look::<T, 4>(image, best, chosen),
+                _ => self.look::<T, 1>(image, best, chosen),
+            }
         }
-        // The usual windows are known as such to the compiler.
-        let usual = matches!((part.size, part.steps[1], part.stride), ([2, 2], 1, 2));
+    }
+
+    /// `L` windows at a time, of which there are as many at least.
+    ///
+    /// # Safety
+    /// As above.
+    #[inline(always)]
+    unsafe fn look<T: Scalar, const L: usize>(&self, image: *const T, best: &mut [T], chosen: &mut [u32]) {
+        let n = best.len();
         for k in (0..n).step_by(L) {
             // The last ones end the row, so none is left over.
             let k = k.min(n - L);
-            let mut part = Part { at: part.at + k * part.stride, ..part };
             // SAFETY: the caller's contract.
-            let (values, positions) = unsafe {
-                if usual {
-                    part = Part { size: [2, 2], steps: [part.steps[0], 1], stride: 2, ..part };
-                    part.largest::<T, L>(image)
-                } else {
-                    part.largest::<T, L>(image)
-                }
-            };
+            let (values, positions) = unsafe { Part { at: self.at + k * self.stride, ..*self }.largest::<T, L>(image) };
             best[k..k + L].copy_from_slice(&values);
             chosen[k..k + L].copy_from_slice(&positions);
         }
@@ -120,7 +124,8 @@ impl Part {
         let element = |step: usize, n: usize| unsafe { *image.add(at + step + n * stride) };
         let (mut best, mut chosen) = (from_fn(|n| element(0, n)), [0; L]);
         for y in 0..size[0] {
-            for x in 0..size[1] {
+            // The first element is there.
+            for x in usize::from(y == 0)..size[1] {
                 let step = y * steps[0] + x * steps[1];
                 for n in 0..L {
                     let new = element(step, n);

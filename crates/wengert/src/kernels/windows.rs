@@ -95,17 +95,55 @@ impl Windows {
         }
     }
 
+    /// Whether rows of places are as long as those of the image and windows
+    /// follow each other closely.
+    fn close(&self) -> bool {
+        self.stride == [1, 1] && self.places[1] == self.image[1]
+    }
+
+    /// Calls `f` for every element of close windows. Its part of `[taps,
+    /// places]` is the image, shifted, but for zeros above, below, and where
+    /// rows meet. `f` gets where that part starts, what lies between above and
+    /// below, the places within the image along a row, and what is the image
+    /// with the position of the first in the image.
+    #[inline(always)]
+    fn shifted(&self, mut f: impl FnMut(usize, Range<usize>, Range<usize>, (Range<usize>, usize))) {
+        let (width, image) = (self.image[1], self.image_len() as isize);
+        for ky in 0..self.size[0] {
+            let rows = self.inside(0, ky);
+            let rows = rows.start * width..rows.end * width;
+            for kx in 0..self.size[1] {
+                // Place `i` has element `i + shift` of the image.
+                let shift = self.position(0, 0, ky) * width as isize + self.position(1, 0, kx);
+                let first = rows.start.max((-shift).max(0) as usize);
+                let last = rows.end.min((image - shift).max(0) as usize).max(first);
+                let from = (first as isize + shift).clamp(0, image) as usize;
+                let tap = ky * self.size[1] + kx;
+                f(tap * self.count(), rows.clone(), self.inside(1, kx), (first..last, from));
+            }
+        }
+    }
+
     /// The windows of an image as columns, `[taps, places]`; 0 outside.
     pub(crate) fn gather<T: Scalar>(&self, image: &[T], columns: &mut [MaybeUninit<T>]) {
-        if self.stride == [1, 1] && self.places[1] == self.image[1] {
-            return self.gather_shifted(image, columns);
+        let (n, step, zero) = (self.places[1], self.stride[1], MaybeUninit::new(T::ZERO));
+        if self.close() {
+            return self.shifted(|at, rows, inside, (part, from)| {
+                let to = &mut columns[at..at + self.count()];
+                to[..rows.start].fill(zero);
+                to[rows.end..].fill(zero);
+                let from = &image[from..from + part.len()];
+                for (to, &x) in to[part].iter_mut().zip(from) {
+                    to.write(x);
+                }
+                clear(&mut to[rows], n, inside, zero);
+            });
         }
-        let (n, step) = (self.places[1], self.stride[1]);
         self.rows(|to, inside| {
             let row = &mut columns[to..to + n];
-            let Some((inside, from)) = inside else { return row.fill(MaybeUninit::new(T::ZERO)) };
-            row[..inside.start].fill(MaybeUninit::new(T::ZERO));
-            row[inside.end..].fill(MaybeUninit::new(T::ZERO));
+            let Some((inside, from)) = inside else { return row.fill(zero) };
+            row[..inside.start].fill(zero);
+            row[inside.end..].fill(zero);
             let (row, from) = (&mut row[inside], &image[from..]);
             if step == 1 {
                 let from = &from[..row.len()];
@@ -120,42 +158,21 @@ impl Windows {
         });
     }
 
-    /// [`Windows::gather`] where rows of places are as long as those of the
-    /// image and windows follow each other closely: for each element of a
-    /// window they are the image, shifted, with zeros where rows meet.
-    fn gather_shifted<T: Scalar>(&self, image: &[T], columns: &mut [MaybeUninit<T>]) {
-        let (width, zero) = (self.image[1], MaybeUninit::new(T::ZERO));
-        for ky in 0..self.size[0] {
-            let rows = self.inside(0, ky);
-            for kx in 0..self.size[1] {
-                let inside = self.inside(1, kx);
-                let tap = ky * self.size[1] + kx;
-                let to = &mut columns[tap * self.count()..(tap + 1) * self.count()];
-                let (start, end) = (rows.start * width, rows.end * width);
-                to[..start].fill(zero);
-                to[end..].fill(zero);
-                // Place `i` has element `i + shift` of the image.
-                let shift = self.position(0, 0, ky) * width as isize + self.position(1, 0, kx);
-                let first = start.max((-shift).max(0) as usize);
-                let last = end.min((image.len() as isize - shift).max(0) as usize);
-                if first < last {
-                    let from = &image[(first as isize + shift) as usize..][..last - first];
-                    for (to, &x) in to[first..last].iter_mut().zip(from) {
-                        to.write(x);
-                    }
-                }
-                for row in to[start..end].chunks_exact_mut(width) {
-                    row[..inside.start].fill(zero);
-                    row[inside.end..].fill(zero);
-                }
-            }
-        }
-    }
-
-    /// The adjoint of [`Windows::gather`]: adds columns to an image.
+    /// The adjoint of [`Windows::gather`]: adds columns to an image. What lies
+    /// outside may be cleared in them.
     #[inline(always)]
-    fn scatter<T: Scalar>(&self, columns: &[T], image: &mut [T]) {
+    fn scatter<T: Scalar>(&self, columns: &mut [T], image: &mut [T]) {
         let (n, step) = (self.places[1], self.stride[1]);
+        if self.close() {
+            return self.shifted(|at, rows, inside, (part, to)| {
+                let from = &mut columns[at..at + self.count()];
+                clear(&mut from[rows], n, inside, T::ZERO);
+                let to = &mut image[to..to + part.len()];
+                for (to, &x) in to.iter_mut().zip(&from[part]) {
+                    *to += x;
+                }
+            });
+        }
         self.rows(|at, inside| {
             let Some((inside, to)) = inside else { return };
             let (row, to) = (&columns[at..at + n][inside], &mut image[to..]);
@@ -172,18 +189,28 @@ impl Windows {
     }
 }
 
+/// Clears what is not `inside` of rows.
+#[inline(always)]
+fn clear<T: Copy>(rows: &mut [T], width: usize, inside: Range<usize>, zero: T) {
+    for outside in (0..inside.start).chain(inside.end..width) {
+        for row in rows.chunks_exact_mut(width) {
+            row[outside] = zero;
+        }
+    }
+}
+
 dispatched! {
     /// Adds the columns of some channels to their images.
     ///
     /// # Safety
     /// For each channel, `columns` has `[taps, places]` elements and `images`
-    /// one image; they do not overlap.
-    pub(crate) unsafe fn scatter<T: Scalar>(windows: &Windows, columns: *const T, images: *mut T, channels: usize) {
+    /// one image; they do not overlap. Columns may change.
+    pub(crate) unsafe fn scatter<T: Scalar>(windows: &Windows, columns: *mut T, images: *mut T, channels: usize) {
         let (from, to) = (windows.taps() * windows.count(), windows.image_len());
         for c in 0..channels {
             // SAFETY: the caller's contract.
             unsafe {
-                let columns = std::slice::from_raw_parts(columns.add(c * from), from);
+                let columns = std::slice::from_raw_parts_mut(columns.add(c * from), from);
                 windows.scatter(columns, std::slice::from_raw_parts_mut(images.add(c * to), to));
             }
         }
@@ -208,11 +235,13 @@ mod tests {
         let image: Vec<f64> = (0..w.image_len()).map(|i| (i as f64 + 1.0).sqrt()).collect();
         let mut columns = vec![MaybeUninit::new(f64::NAN); w.taps() * w.count()];
         w.gather(&image, &mut columns);
-        let mut back = vec![0.0; w.image_len()];
         // SAFETY: filled above, with numbers.
         let columns: Vec<f64> = columns.iter().map(|x| unsafe { x.assume_init() }).collect();
+        // Outside, too, where they do not count.
+        let others: Vec<f64> = (0..columns.len()).map(|i| (i as f64 + 2.0).ln()).collect();
+        let mut back = vec![0.0; w.image_len()];
         // SAFETY: one channel of each.
-        unsafe { scatter(super::super::isa::Isa::detect(), w, columns.as_ptr(), back.as_mut_ptr(), 1) };
+        unsafe { scatter(super::super::isa::Isa::detect(), w, others.clone().as_mut_ptr(), back.as_mut_ptr(), 1) };
         for ky in 0..2 {
             for kx in 0..3 {
                 for i in 0..w.places[0] {
@@ -226,6 +255,6 @@ mod tests {
             }
         }
         let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
-        assert!((dot(&columns, &columns) - dot(&image, &back)).abs() < 1e-9);
+        assert!((dot(&columns, &others) - dot(&image, &back)).abs() < 1e-9);
     }
 }
