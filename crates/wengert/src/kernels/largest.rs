@@ -1,7 +1,6 @@
 //! The largest elements of windows.
 
 use std::array::from_fn;
-use std::ops::Range;
 
 use super::isa::dispatched;
 use super::windows::Windows;
@@ -22,38 +21,31 @@ dispatched! {
     pub(crate) unsafe fn largest<T: Scalar>(
         windows: &Windows, image: *const T, first: usize, best: &mut [T], chosen: &mut [u32],
     ) {
-        best.fill(T::NEG_INFINITY);
-        chosen.fill(NOWHERE);
-        let (columns, whole, size, stride) = (windows.places[1], windows.whole(1), windows.size[1], windows.stride[1]);
+        let (size, stride) = (windows.size, windows.stride[1]);
+        let (columns, whole) = (windows.places[1], [windows.whole(0), windows.whole(1)]);
         let steps = [windows.dilation[0] * windows.image[1], windows.dilation[1]];
         // The usual windows are known as such to the compiler.
-        let usual = windows.size == [2, 2] && steps[1] == 1 && stride == 2;
+        let usual = size == [2, 2] && steps[1] == 1 && stride == 2;
         let (mut i, mut j, mut done) = (first / columns, first % columns, 0);
         while done < best.len() {
             let n = (columns - j).min(best.len() - done);
             let (best, chosen) = (&mut best[done..done + n], &mut chosen[done..done + n]);
-            let inner = whole.start.clamp(j, j + n) - j..whole.end.clamp(j, j + n) - j;
-            let rows = windows.elements(0, i);
-            // The part within the image of a window at column `j`.
-            let part = |j: usize, x: Range<usize>| {
-                let at = windows.position(0, i, rows.start) as usize * windows.image[1];
-                Part { at: at + windows.position(1, j, x.start) as usize, size: [rows.len(), x.len()], steps, stride }
+            let (from, to) = match whole[0].contains(&i) {
+                true => (whole[1].start.clamp(j, j + n) - j, whole[1].end.clamp(j, j + n) - j),
+                false => (n, n),
             };
-            // SAFETY: the caller's contract; what is looked at are elements of
-            // the windows which lie within the image.
+            // SAFETY: the caller's contract; the windows between `from` and
+            // `to` lie within the image.
             unsafe {
-                if !rows.is_empty() && inner.len() < n {
-                    for k in (0..inner.start).chain(inner.end..n) {
-                        let x = windows.elements(1, j + k);
-                        if !x.is_empty() {
-                            part(j + k, x).look::<T, 1>(image, &mut best[k..=k], &mut chosen[k..=k]);
-                        }
-                    }
+                if from > 0 || to < n {
+                    at_the_edge(windows, image, [i, j], &mut best[..from], &mut chosen[..from]);
+                    at_the_edge(windows, image, [i, j + to], &mut best[to..], &mut chosen[to..]);
                 }
-                if !rows.is_empty() && !inner.is_empty() {
-                    let part = part(j + inner.start, 0..size);
-                    let (best, chosen) = (&mut best[inner.clone()], &mut chosen[inner]);
-                    if usual && rows.len() == 2 {
+                if from < to {
+                    let row = windows.position(0, i, 0) as usize * windows.image[1];
+                    let part = Part { at: row + windows.position(1, j + from, 0) as usize, size, steps, stride };
+                    let (best, chosen) = (&mut best[from..to], &mut chosen[from..to]);
+                    if usual {
                         let part = Part { size: [2, 2], steps: [steps[0], 1], stride: 2, ..part };
                         part.look_at_all(image, best, chosen);
                     } else {
@@ -66,10 +58,40 @@ dispatched! {
     }
 }
 
-/// The part of a window which lies within the image.
+/// [`largest`] of windows side by side of which no more than a part need lie
+/// within the image.
+///
+/// # Safety
+/// As there.
+#[cold]
+unsafe fn at_the_edge<T: Scalar>(
+    windows: &Windows,
+    image: *const T,
+    [i, j]: [usize; 2],
+    best: &mut [T],
+    chosen: &mut [u32],
+) {
+    for (k, (best, chosen)) in best.iter_mut().zip(chosen).enumerate() {
+        let (y, x) = (windows.elements(0, i), windows.elements(1, j + k));
+        (*best, *chosen) = (T::NEG_INFINITY, NOWHERE);
+        if !y.is_empty() && !x.is_empty() {
+            let (top, left) = (windows.position(0, i, y.start), windows.position(1, j + k, x.start));
+            let part = Part {
+                at: top as usize * windows.image[1] + left as usize,
+                size: [y.len(), x.len()],
+                steps: [windows.dilation[0] * windows.image[1], windows.dilation[1]],
+                stride: windows.stride[1],
+            };
+            // SAFETY: the caller's contract.
+            ([*best], [*chosen]) = unsafe { part.largest(image) };
+        }
+    }
+}
+
+/// The part within the image of windows side by side.
 #[derive(Clone, Copy)]
 struct Part {
-    /// The position of its first element.
+    /// The position of the first element of the first window.
     at: usize,
     size: [usize; 2],
     /// From one element to the next, along both axes.
@@ -79,11 +101,10 @@ struct Part {
 }
 
 impl Part {
-    /// The largest elements of windows side by side, the first of which has
-    /// this part, and the others like it.
+    /// The largest elements of the windows and their positions.
     ///
     /// # Safety
-    /// All these elements lie within the image.
+    /// All their elements lie within the image.
     #[inline(always)]
     unsafe fn look_at_all<T: Scalar>(&self, image: *const T, best: &mut [T], chosen: &mut [u32]) {
         // SAFETY: the caller's contract.
@@ -113,10 +134,10 @@ impl Part {
         }
     }
 
-    /// The largest elements of `L` windows side by side and their positions.
+    /// Of the first `L` windows.
     ///
     /// # Safety
-    /// All their elements lie within the image.
+    /// As above.
     #[inline(always)]
     unsafe fn largest<T: Scalar, const L: usize>(&self, image: *const T) -> ([T; L], [u32; L]) {
         let Part { at, size, steps, stride } = *self;

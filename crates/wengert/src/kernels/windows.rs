@@ -132,10 +132,7 @@ impl Windows {
                 let to = &mut columns[at..at + self.count()];
                 to[..rows.start].fill(zero);
                 to[rows.end..].fill(zero);
-                let from = &image[from..from + part.len()];
-                for (to, &x) in to[part].iter_mut().zip(from) {
-                    to.write(x);
-                }
+                write(&mut to[part.clone()], &image[from..from + part.len()]);
                 clear(&mut to[rows], n, inside, zero);
             });
         }
@@ -146,10 +143,7 @@ impl Windows {
             row[inside.end..].fill(zero);
             let (row, from) = (&mut row[inside], &image[from..]);
             if step == 1 {
-                let from = &from[..row.len()];
-                for (to, &x) in row.iter_mut().zip(from) {
-                    to.write(x);
-                }
+                write(row, &from[..row.len()]);
             } else {
                 for (to, &x) in row.iter_mut().zip(from.iter().step_by(step)) {
                     to.write(x);
@@ -187,6 +181,14 @@ impl Windows {
             }
         });
     }
+}
+
+/// Copies as many elements.
+fn write<T: Copy>(to: &mut [MaybeUninit<T>], from: &[T]) {
+    assert!(to.len() == from.len());
+    // SAFETY: so many may be read and written, and what is borrowed to be
+    // written is nobody else's.
+    unsafe { to.as_mut_ptr().cast::<T>().copy_from_nonoverlapping(from.as_ptr(), from.len()) };
 }
 
 /// Clears what is not `inside` of rows.
