@@ -162,6 +162,7 @@ mod graph;
 mod kernels;
 mod ops;
 mod params;
+mod plain;
 mod pool;
 mod recorded;
 mod scalar;

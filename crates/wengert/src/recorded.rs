@@ -4,10 +4,10 @@ use std::panic::Location;
 
 use smallvec::SmallVec;
 
-use crate::backward::broadcast_axes;
 use crate::ops::custom::Custom;
 use crate::ops::fused::Fused;
 use crate::ops::{Emit, Id, List, Op, Values, binary, reduce, view};
+use crate::plain::broadcast_axes;
 use crate::scalar::Scalar;
 use crate::tape::Tape;
 use crate::tensor::Tensor;

@@ -5,12 +5,12 @@ use std::iter::Sum;
 use std::ops::{Add, AddAssign, Div, Mul, MulAssign, Neg, Sub, SubAssign};
 use std::panic::Location;
 
-use crate::backward::Plain;
 use crate::kernels::gemm::GemmScalar;
 use crate::kernels::single;
 use crate::ops::binary::{self, Binary};
 use crate::ops::unary::{self, Unary};
 use crate::ops::{Id, Op};
+use crate::plain::Plain;
 use crate::recorded::Recorder;
 use crate::tape::Tape;
 

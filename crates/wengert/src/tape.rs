@@ -3,23 +3,22 @@
 use std::cell::{Cell, RefCell};
 use std::ops::Range;
 use std::panic::{Location, RefUnwindSafe};
-use std::ptr::NonNull;
 
 use crate::arena::Arena;
-use crate::backward::Sweep;
 use crate::entries::{Entries, Entry};
 use crate::gradients::Gradients;
 use crate::kernels::gemm::GemmBackend;
-use crate::kernels::{Machine, Out, Value};
-use crate::ops::binary::Binary;
+use crate::kernels::{Machine, Value};
 use crate::ops::leaf::Leaf;
-use crate::ops::unary::Unary;
-use crate::ops::{Id, Inferred, Op, Values};
+use crate::ops::{Id, Op, Values};
 use crate::params::{Parameter, new_identity};
+use crate::plain::Sweep;
 use crate::recorded::Recording;
 use crate::scalar::Scalar;
 use crate::shape::Layout;
 use crate::threads::Threads;
+
+mod record;
 
 /// The leaves which stand for the parameters of one store, by index.
 struct StoreTable {
@@ -317,14 +316,6 @@ impl<T: Scalar> Tape<T> {
         self.block_gradients.set(Some(grads));
     }
 
-    /// Appends an op of a user, whose value another entry has.
-    pub(crate) fn append_value(&self, op: Op, value: Id, tracked: bool, location: &'static Location<'static>) -> Id {
-        let entry = self.entry(value);
-        let recording = self.recording.get();
-        let op = if recording { op } else { Leaf::Constant.into() };
-        self.entries.push(Entry { op, tracked: tracked && recording, retained: false, location, ..entry })
-    }
-
     pub(crate) fn id(&self) -> u64 {
         self.id
     }
@@ -355,144 +346,6 @@ impl<T: Scalar> Tape<T> {
 
     pub(crate) fn retain(&self, id: Id) {
         self.entries.retain(id);
-    }
-
-    /// Appends a leaf whose values lie in the arena, or in parameters.
-    pub(crate) fn leaf(
-        &self,
-        leaf: Leaf,
-        data: *const T,
-        layout: &Layout<'_>,
-        location: &'static Location<'static>,
-    ) -> Id {
-        let (tracked, external) = (leaf.tracked(), matches!(leaf, Leaf::Param { .. }));
-        let (op, single) = (leaf.into(), layout.len == 1);
-        let layout = erase(layout);
-        self.entries.push(Entry { op, data, layout, location, single, tracked, retained: false, external })
-    }
-
-    /// Appends a leaf with the values of another entry.
-    pub(crate) fn alias(&self, id: Id, leaf: Leaf, location: &'static Location<'static>) -> Id {
-        let entry = self.entry(id);
-        self.entries.push(Entry { op: leaf.into(), tracked: leaf.tracked(), retained: false, location, ..entry })
-    }
-
-    /// Runs an op and appends its entry.
-    #[track_caller]
-    #[inline(always)]
-    pub(crate) fn record(&self, op: Op, location: &'static Location<'static>) -> Id {
-        // In registers, not by way of memory.
-        match op {
-            Op::Unary(op) => T::record_unary(self, op.f, op.x, op.p, location),
-            Op::Binary(op) => T::record_binary(self, op.f, op.a, op.b, location),
-            _ => T::record(self, op, location),
-        }
-    }
-
-    /// [`Tape::record`], for any op.
-    #[track_caller]
-    #[inline(always)]
-    pub(crate) fn record_tensor(&self, op: Op, location: &'static Location<'static>) -> Id {
-        let mut tracked = false;
-        op.operands(|x| tracked |= self.entry(x).tracked);
-        let mut external = false;
-        let (data, layout) = match op.infer(self) {
-            Inferred::Like(layout) => (self.run(&op, layout), layout),
-            Inferred::Fresh(dims) => {
-                let layout = self.arena.contiguous(&dims);
-                (self.run(&op, layout), layout)
-            }
-            Inferred::View { of, offset, dims, strides } => {
-                let of = self.entry(of);
-                external = of.external;
-                // SAFETY: the view lies within its operand's memory.
-                let data = unsafe { of.data.offset(offset) };
-                (data, self.arena.strided(&dims, &strides))
-            }
-        };
-        let (single, layout) = (layout.len == 1, erase(layout));
-        self.append(Entry { op, data, layout, location, single, tracked, retained: false, external })
-    }
-
-    /// [`Tape::record`]. A single number takes a short way: the bits are the
-    /// same, but no layout is inferred and no loop runs.
-    #[track_caller]
-    #[inline(always)]
-    pub(crate) fn record_unary(&self, op: Unary, location: &'static Location<'static>) -> Id {
-        let x = self.entry(op.x);
-        if !x.single {
-            return T::record(self, Op::Unary(op), location);
-        }
-        // SAFETY: the caller has a handle for the operand.
-        let value = op.at(unsafe { *x.data });
-        self.append_single(Op::Unary(op), value, x.layout, x.tracked, location)
-    }
-
-    /// [`Tape::record_unary`] with two operands.
-    #[track_caller]
-    #[inline(always)]
-    pub(crate) fn record_binary(&self, op: Binary, location: &'static Location<'static>) -> Id {
-        let (a, b) = (self.entry(op.a), self.entry(op.b));
-        if !(a.single && b.single) {
-            return T::record(self, Op::Binary(op), location);
-        }
-        // SAFETY: the caller has handles for the operands.
-        let value = unsafe { op.at(*a.data, *b.data) };
-        // Shapes of ones broadcast to the longest.
-        let longest = a.layout == b.layout || self.layout(&a).rank() >= self.layout(&b).rank();
-        let layout = if longest { a.layout } else { b.layout };
-        self.append_single(Op::Binary(op), value, layout, a.tracked | b.tracked, location)
-    }
-
-    #[track_caller]
-    #[inline(always)]
-    fn append_single(
-        &self,
-        op: Op,
-        value: T,
-        layout: NonNull<Layout<'static>>,
-        tracked: bool,
-        location: &'static Location<'static>,
-    ) -> Id {
-        let data = self.arena.alloc::<T>(1).as_ptr();
-        // SAFETY: fresh memory for one element.
-        unsafe { data.write(value) };
-        self.append(Entry { op, data, layout, location, single: true, tracked, retained: false, external: false })
-    }
-
-    /// Appends what has been computed: as a constant, if nothing is recorded.
-    #[track_caller]
-    #[inline(always)]
-    fn append(&self, entry: Entry<T>) -> Id {
-        if self.check_finite.get() {
-            self.check_finite(entry);
-        }
-        // Every field goes straight to its place: an entry which is put
-        // together elsewhere and copied would make the next op wait for it.
-        match self.recording.get() {
-            true => self.entries.push(entry),
-            false => self.entries.push(Entry { op: Leaf::Constant.into(), tracked: false, ..entry }),
-        }
-    }
-
-    #[track_caller]
-    #[cold]
-    fn check_finite(&self, entry: Entry<T>) {
-        let Entry { op, data, location, .. } = entry;
-        let layout = self.layout(&entry);
-        if let Some((at, bad)) = non_finite(Value { data, layout }) {
-            panic!("{}: made {bad} at element {at} of {:?} ({location})", op.name(), layout.dims);
-        }
-    }
-
-    #[inline(always)]
-    fn run(&self, op: &Op, layout: &Layout<'_>) -> *const T {
-        let data = self.arena.alloc::<T>(layout.len).as_ptr();
-        let out = Out { data, dims: layout.dims, len: layout.len, add: false };
-        // SAFETY: fresh memory of the inferred shape; operands are entries of
-        // this tape, whose values are alive: the caller has handles for them.
-        unsafe { op.run(self, out, &self.machine) };
-        data
     }
 
     /// The leaf which stands for a parameter: one for each parameter, store
@@ -581,11 +434,6 @@ fn non_finite<T: Scalar>(value: Value<'_, T>) -> Option<(usize, T)> {
         at += 1;
     });
     found
-}
-
-/// Forgets the arena's lifetime; [`Tape::layout`] gives it back.
-fn erase(layout: &Layout<'_>) -> NonNull<Layout<'static>> {
-    NonNull::from(layout).cast()
 }
 
 impl<T: Scalar> Values<T> for Tape<T> {

@@ -56,6 +56,10 @@ fn cholesky(x: &Nd) -> Nd {
             l[i][j] = if i == j { rest.f("sqrt") } else { rest / &l[j][j] };
         }
     }
+    // What has no factor has none in part.
+    if (0..3).any(|i| l[i][i].values()[0].is_nan()) {
+        (0..3).for_each(|i| l[i][..=i].fill(x.number(f64::NAN)));
+    }
     assemble(&l)
 }
 

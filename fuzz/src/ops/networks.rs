@@ -37,7 +37,10 @@ fn logits(x: &Nd, t: &Nd) -> Nd {
 }
 
 fn cosine(x: &Nd, y: &Nd) -> Nd {
-    let length = |x: &Nd| x.f("square").fold_axis(Fold::Sum, 1).f("sqrt");
+    let length = |x: &Nd| {
+        let length = x.f("square").fold_axis(Fold::Sum, 1).f("sqrt");
+        length.choose(&length.mask("ge", 1e-8), &length.number(1e-8))
+    };
     (x * y).fold_axis(Fold::Sum, 1) / (length(x) * length(y))
 }
 

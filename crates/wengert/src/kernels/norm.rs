@@ -62,6 +62,16 @@ dispatched! {
     }
 }
 
+/// One row of [`to_input`]: of x and what `u` is made of.
+#[inline(always)]
+fn tilt<T: Scalar, const N: usize>(of: &Rows<T>, row: [&[T]; N], m: T, r: T, to: *mut T, u: impl Fn([T; N]) -> T) {
+    let n = T::from_f64(of.len as f64);
+    let mean = if of.centred { tree_of::<T, Sum, N>(row, &u) / n } else { T::ZERO };
+    let lean = tree_of::<T, Sum, N>(row, |row| u(row) * ((row[0] - m) * r)) / n;
+    // SAFETY: the caller's: the output has this row.
+    unsafe { write(to, row, |row| r * (u(row) - mean - (row[0] - m) * r * lean)) };
+}
+
 dispatched! {
     /// The cotangents `g` (rows `step` apart) taken to `x`: with `u = g w`,
     /// `r (u - mean(u) - z mean(u z))`, without `mean(u)` if not centred.
@@ -69,20 +79,15 @@ dispatched! {
     /// # Safety
     /// As [`normalize`].
     pub(crate) unsafe fn to_input<T: Scalar>(of: Rows<T>, g: *const T, step: usize, w: *const T, to: *mut T) {
-        let n = T::from_f64(of.len as f64);
         // SAFETY: the caller's contract.
         unsafe {
             for i in 0..of.rows {
                 let (x, m, r) = of.row(i);
                 let ([g], to) = (line([g.add(i * step)], 0, of.len), to.add(i * of.len));
-                let u = match w.is_null() {
-                    true => write(to, [g], |[g]| g),
-                    false => write(to, [g, line([w], 0, of.len)[0]], |[g, w]| g * w),
-                };
-                let mean = if of.centred { tree::<T, Sum>(u) / n } else { T::ZERO };
-                let lean = tree_of::<T, Sum, 2>([u, x], |[u, x]| u * ((x - m) * r)) / n;
-                for (u, &x) in u.iter_mut().zip(x) {
-                    *u = r * (*u - mean - (x - m) * r * lean);
+                // `u` is computed again and again: cheaper than kept.
+                match w.is_null() {
+                    true => tilt(&of, [x, g], m, r, to, |[_, g]| g),
+                    false => tilt(&of, [x, g, line([w], 0, of.len)[0]], m, r, to, |[_, g, w]| g * w),
                 }
             }
         }

@@ -1,7 +1,5 @@
 //! Reductions over any set of axes.
 
-use std::mem::MaybeUninit;
-
 use super::isa::{Isa, dispatched};
 use super::map::copy;
 use super::nest::Nest;
@@ -96,33 +94,50 @@ impl<T: Scalar, F: Fold<T>> Halves<T, F> {
     }
 }
 
-/// Folds a run: blocks in lanes, which become vectors, and blocks in halves.
+/// Folds a run.
 #[inline(always)]
 pub(crate) fn tree<T: Scalar, F: Fold<T>>(x: &[T]) -> T {
-    if x.len() <= BLOCK {
-        return lanes::<T, F>(x);
+    tree_of::<T, F, 1>([x], |[x]| x)
+}
+
+/// Folds `f` of the elements of runs of one length: blocks in lanes, which
+/// become vectors, and blocks in halves.
+#[inline(always)]
+pub(crate) fn tree_of<T: Scalar, F: Fold<T>, const N: usize>(x: [&[T]; N], f: impl Fn([T; N]) -> T) -> T {
+    let len = x[0].len();
+    if len <= BLOCK {
+        return lanes::<T, F, N>(x, &f);
     }
     let mut halves = Halves::<T, F>::new();
-    for block in x.chunks(BLOCK) {
-        halves.push(lanes::<T, F>(block));
+    for at in (0..len).step_by(BLOCK) {
+        let end = len.min(at + BLOCK);
+        halves.push(lanes::<T, F, N>(x.map(|x| &x[at..end]), &f));
     }
     halves.finish()
 }
 
 /// Folds one block.
 #[inline(always)]
-fn lanes<T: Scalar, F: Fold<T>>(mut x: &[T]) -> T {
+fn lanes<T: Scalar, F: Fold<T>, const N: usize>(x: [&[T]; N], f: &impl Fn([T; N]) -> T) -> T {
     const WIDE: usize = 64;
     const NARROW: usize = 16;
+    let len = x[0].len();
+    // So that none is checked in the loops.
+    let x = x.map(|x| &x[..len]);
+    let mut at = 0;
+    // Folds as many elements as there are lanes.
+    let mut step = |lanes: &mut [T]| {
+        let x = x.map(|x| &x[at..at + lanes.len()]);
+        for (j, lane) in lanes.iter_mut().enumerate() {
+            *lane = F::fold(*lane, f(std::array::from_fn(|k| x[k][j])));
+        }
+        at += lanes.len();
+    };
     let mut narrow = [F::EMPTY; NARROW];
-    if x.len() >= WIDE {
+    if len >= WIDE {
         let mut wide = [F::EMPTY; WIDE];
-        let chunks = x.chunks_exact(WIDE);
-        x = chunks.remainder();
-        for chunk in chunks {
-            for (to, &x) in wide.iter_mut().zip(chunk) {
-                *to = F::fold(*to, x);
-            }
+        for _ in 0..len / WIDE {
+            step(&mut wide);
         }
         for quarter in wide.chunks_exact(NARROW) {
             for (to, &x) in narrow.iter_mut().zip(quarter) {
@@ -130,16 +145,10 @@ fn lanes<T: Scalar, F: Fold<T>>(mut x: &[T]) -> T {
             }
         }
     }
-    let chunks = x.chunks_exact(NARROW);
-    let rest = chunks.remainder();
-    for chunk in chunks {
-        for (to, &x) in narrow.iter_mut().zip(chunk) {
-            *to = F::fold(*to, x);
-        }
+    for _ in 0..len % WIDE / NARROW {
+        step(&mut narrow);
     }
-    for (to, &x) in narrow.iter_mut().zip(rest) {
-        *to = F::fold(*to, x);
-    }
+    step(&mut narrow[..len % NARROW]);
     let mut n = NARROW;
     while n > 1 {
         n /= 2;
@@ -149,42 +158,6 @@ fn lanes<T: Scalar, F: Fold<T>>(mut x: &[T]) -> T {
         }
     }
     narrow[0]
-}
-
-/// Elements whose function is computed before they are folded.
-const SHORT: usize = 256;
-
-/// Folds `f` of the elements of runs of one length, computed block by block.
-#[inline(always)]
-pub(crate) fn tree_of<T: Scalar, F: Fold<T>, const N: usize>(x: [&[T]; N], f: impl Fn([T; N]) -> T) -> T {
-    let len = x[0].len();
-    let mut buffer = [MaybeUninit::uninit(); SHORT];
-    if len <= SHORT {
-        return block_of::<T, F, N>(&mut buffer[..len], x, &f);
-    }
-    let mut halves = Halves::<T, F>::new();
-    let mut at = 0;
-    while at < len {
-        let n = SHORT.min(len - at);
-        halves.push(block_of::<T, F, N>(&mut buffer[..n], x.map(|x| &x[at..at + n]), &f));
-        at += n;
-    }
-    halves.finish()
-}
-
-/// One block of [`tree_of`], in a buffer of its length.
-#[inline(always)]
-fn block_of<T: Scalar, F: Fold<T>, const N: usize>(
-    buffer: &mut [MaybeUninit<T>],
-    x: [&[T]; N],
-    f: &impl Fn([T; N]) -> T,
-) -> T {
-    let x = x.map(|x| &x[..buffer.len()]);
-    for (i, to) in buffer.iter_mut().enumerate() {
-        to.write(f(std::array::from_fn(|k| x[k][i])));
-    }
-    // SAFETY: all have been written.
-    lanes::<T, F>(unsafe { &*(std::ptr::from_ref(buffer) as *const [T]) })
 }
 
 /// Folds the axes of `mask` away.

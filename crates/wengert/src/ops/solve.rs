@@ -19,7 +19,8 @@ impl<'t, T: Scalar> Tensor<'t, T> {
     }
 
     /// The lower factor L of A = L Lᵀ, for symmetric positive definite
-    /// matrices. Only the lower triangle is read; the gradient is symmetric.
+    /// matrices. Only the lower triangle is read; the gradient is symmetric. A
+    /// matrix with a NaN gives a triangle of NaN.
     ///
     /// ```
     /// # let tape = wengert::Tape::new();

@@ -1,0 +1,491 @@
+//! The plain interpreter of derivative rules: it runs them at once.
+
+use std::cell::Cell;
+
+use smallvec::SmallVec;
+
+use crate::entries::Entry;
+use crate::gradients::Gradients;
+use crate::kernels::fused::{MAX_INPUTS, Target};
+use crate::kernels::map::copy;
+use crate::kernels::{Out, Value};
+use crate::ops::custom::Custom;
+use crate::ops::fused::Fused;
+use crate::ops::leaf::Leaf;
+use crate::ops::{Emit, Id, Inferred, List, Op, Place, Values, reduce, view};
+use crate::pool::{Held, Pool};
+use crate::scalar::Scalar;
+use crate::tape::Tape;
+
+/// What a plain sweep works with. It belongs to the tape and is lent to one
+/// sweep at a time; a sweep which unwinds drops it.
+pub(crate) struct Sweep<T> {
+    pool: Pool,
+    /// Adjoints by entry. Views may show a `single` until the sweep ends, so
+    /// none of them is borrowed mutably meanwhile: all fields are cells.
+    adjoints: Vec<Adjoint<T>>,
+    stamp: u32,
+    /// How many are alive.
+    pending: usize,
+    /// Temporaries of the rule under way.
+    temporaries: Vec<Held>,
+    /// Leaves of one element with an adjoint.
+    leaves: Vec<Id>,
+}
+
+/// The adjoint of an entry; alive if the stamp is that of the sweep.
+struct Adjoint<T> {
+    stamp: Cell<u32>,
+    /// The tensor, or none if it has one element, which is `single`.
+    held: Cell<Held>,
+    single: Cell<T>,
+}
+
+impl<T> Default for Sweep<T> {
+    fn default() -> Self {
+        Sweep {
+            pool: Pool::default(),
+            adjoints: Vec::new(),
+            stamp: 0,
+            pending: 0,
+            temporaries: Vec::new(),
+            leaves: Vec::new(),
+        }
+    }
+}
+
+impl<T: Scalar> Sweep<T> {
+    pub(crate) fn reserved_bytes(&self) -> usize {
+        self.pool.reserved_bytes()
+    }
+
+    /// What is noted down for every entry.
+    pub(crate) fn list_bytes(&self) -> usize {
+        self.adjoints.capacity() * size_of::<Adjoint<T>>()
+            + self.temporaries.capacity() * size_of::<Held>()
+            + self.leaves.capacity() * size_of::<Id>()
+            + self.pool.list_bytes()
+    }
+
+    /// Discards what an unfinished sweep left, and makes room for `len` entries.
+    fn begin(&mut self, len: usize) {
+        self.pool.reset();
+        self.temporaries.clear();
+        self.leaves.clear();
+        self.pending = 0;
+        self.stamp = self.stamp.wrapping_add(1);
+        if self.stamp == 0 {
+            self.adjoints.clear();
+            self.stamp = 1;
+        }
+        if self.adjoints.len() < len {
+            self.adjoints.resize_with(len, || Adjoint {
+                stamp: Cell::new(0),
+                held: Cell::new(Held::NONE),
+                single: Cell::new(T::ZERO),
+            });
+        }
+    }
+}
+
+/// The plain interpreter: an emitted op runs at once, straight into the
+/// adjoint of its target, and is not recorded.
+pub(crate) struct Plain<'a, T: Scalar> {
+    tape: &'a Tape<T>,
+    sweep: Box<Sweep<T>>,
+    grads: &'a mut Gradients<T>,
+}
+
+impl<T: Scalar> Values<T> for Plain<'_, T> {
+    #[inline(always)]
+    fn value(&self, id: Id) -> Value<'_, T> {
+        // SAFETY: the adjoint and the temporaries are held until the rule ends.
+        let held = |held| unsafe { self.sweep.pool.value(held) };
+        match id.place() {
+            Place::Entry(_) => self.tape.value(id),
+            Place::Temporary(i) => held(self.sweep.temporaries[i]),
+            Place::Adjoint(i) => {
+                let adjoint = &self.sweep.adjoints[i];
+                match adjoint.held.get() {
+                    Held::NONE => {
+                        let data = adjoint.single.as_ptr();
+                        Value { data, layout: self.tape.layout(&self.tape.entry(Id::entry(i))) }
+                    }
+                    tensor => held(tensor),
+                }
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn is_single(&self, id: Id) -> bool {
+        match id.place() {
+            Place::Entry(_) => self.tape.is_single(id),
+            Place::Adjoint(i) => self.sweep.adjoints[i].held.get() == Held::NONE,
+            Place::Temporary(_) => self.value(id).layout.len == 1,
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn single(&self, id: Id) -> T {
+        match id.place() {
+            Place::Adjoint(i) => self.sweep.adjoints[i].single.get(),
+            // SAFETY: the caller's.
+            _ => unsafe { *self.value(id).data },
+        }
+    }
+}
+
+impl<T: Scalar> Emit for Plain<'_, T> {
+    #[inline(always)]
+    fn wants(&self, x: Id) -> bool {
+        self.tape.entry(x).tracked
+    }
+
+    fn op(&mut self, op: Op) -> Id {
+        let t = self.temporary(&op);
+        self.push(t)
+    }
+
+    #[inline(always)]
+    fn give(&mut self, x: Id, op: Op) {
+        let entry = self.tape.entry(x);
+        if !entry.tracked {
+            return;
+        }
+        if entry.single {
+            // SAFETY: operands of a rule are alive.
+            if let Some(contribution) = unsafe { op.single(self) } {
+                return self.give_single(x, &entry, contribution);
+            }
+        }
+        self.give_tensor(x, op);
+    }
+
+    fn custom(&mut self, op: Custom, y: Id, g: Id) {
+        let tape = self.tape;
+        // On the scope's tape, whose memory comes back at the end.
+        tape.evaluate(|scope| {
+            let lift = |x: Id| {
+                let copy = scope.copy_of(tape.value(x));
+                if tape.entry(x).tracked { copy.require_grad() } else { copy }
+            };
+            let inputs: SmallVec<[_; 8]> = op.operands().map(lift).collect();
+            let (output, cotangent) = (scope.copy_of(tape.value(y)), scope.copy_of(self.value(g)));
+            op.backward(&inputs, output, cotangent, |x, contribution| {
+                let entry = tape.entry(x);
+                if entry.tracked {
+                    let t = self.sweep.pool.fresh::<T>(&contribution.shape().into());
+                    let data = self.sweep.pool.exclusive(t).expect("fresh memory");
+                    let from = contribution.value();
+                    let out = Out { data, dims: from.layout.dims, len: from.layout.len, add: false };
+                    // SAFETY: fresh memory of this shape.
+                    unsafe { copy(tape.machine.isa, from, out) };
+                    self.pass(x, &entry, t);
+                }
+            });
+        });
+    }
+
+    fn fused(&mut self, op: Fused, g: Id) {
+        let tape = self.tape;
+        let mut targets: SmallVec<[Option<Target<'_, T>>; MAX_INPUTS]> = SmallVec::new();
+        for x in op.operands() {
+            let entry = tape.entry(x);
+            targets.push(entry.tracked.then(|| {
+                let (data, add) = self.target(x, &entry);
+                let layout = tape.layout(&entry);
+                Target { data, dims: layout.dims, len: layout.len, add }
+            }));
+        }
+        // SAFETY: as in `give_shaped`; an input which stands twice has its
+        // target twice, and the second time adds.
+        unsafe { op.backward(tape.machine.isa, tape, self.value(g), &targets) }
+    }
+
+    fn dims(&self, x: Id) -> List<usize> {
+        List::new(self.value(x).layout.dims)
+    }
+}
+
+impl<T: Scalar> Plain<'_, T> {
+    /// The tensor of the pool which is named, or none.
+    #[inline(always)]
+    fn held(&self, id: Id) -> Held {
+        match id.place() {
+            Place::Entry(_) => Held::NONE,
+            Place::Adjoint(i) => self.sweep.adjoints[i].held.get(),
+            Place::Temporary(i) => self.sweep.temporaries[i],
+        }
+    }
+
+    /// Adds a number to the adjoint of an entry with one element.
+    #[inline(always)]
+    fn give_single(&mut self, x: Id, entry: &Entry<T>, contribution: T) {
+        let adjoint = &self.sweep.adjoints[x.index()];
+        if adjoint.stamp.get() == self.sweep.stamp {
+            adjoint.single.set(adjoint.single.get() + contribution);
+        } else {
+            adjoint.single.set(contribution);
+            self.set(x, entry, Held::NONE);
+        }
+    }
+
+    /// [`Emit::give`] where loops are needed.
+    #[inline(never)]
+    fn give_tensor(&mut self, x: Id, op: Op) {
+        let entry = &self.tape.entry(x);
+        let layout = self.tape.layout(entry);
+        if let Op::View(view::View::Same { x: g }) = op {
+            let g = self.held(g);
+            self.sweep.pool.retain(g);
+            return self.pass(x, entry, g);
+        }
+        let same = match op.infer(self) {
+            Inferred::Like(l) => l.same_shape(layout),
+            Inferred::Fresh(dims) => dims.as_slice() == layout.dims,
+            Inferred::View { .. } => false,
+        };
+        // An op which cannot add runs straight into its target only if nothing is there.
+        if same && (op.accumulates() || !entry.is_leaf() && !self.is_pending(x)) {
+            return self.give_shaped(x, entry, &op);
+        }
+        let t = self.temporary(&op);
+        self.pass(x, entry, t);
+    }
+
+    #[inline(always)]
+    fn push(&mut self, t: Held) -> Id {
+        self.sweep.temporaries.push(t);
+        Id::temporary(self.sweep.temporaries.len() - 1)
+    }
+
+    /// Runs an op straight into the adjoint of `x`, which has as many elements
+    /// as its result.
+    #[inline]
+    fn give_shaped(&mut self, x: Id, entry: &Entry<T>, op: &Op) {
+        let layout = self.tape.layout(entry);
+        let (data, add) = self.target(x, entry);
+        let out = Out { data, dims: layout.dims, len: layout.len, add };
+        // SAFETY: the gradient of a leaf, or memory with one user: no operand
+        // of the op shares it.
+        unsafe { op.run(self, out, &self.tape.machine) }
+    }
+
+    /// Runs an op into a temporary, or makes a view.
+    fn temporary(&mut self, op: &Op) -> Held {
+        let tape = self.tape;
+        let this: *const Self = self;
+        // SAFETY: what `infer` borrows lies in the tape's arena or in memory
+        // which the temporaries of this rule hold, not in `self`.
+        let inferred = op.infer(unsafe { &*this });
+        let t = match inferred {
+            Inferred::Like(layout) => {
+                // The layout may be a temporary's, which may be given back
+                // before this one.
+                let mut owner = Held::NONE;
+                op.operands(|x| {
+                    let x = self.held(x);
+                    // SAFETY: held.
+                    if x != Held::NONE && std::ptr::eq(unsafe { self.sweep.pool.value::<T>(x) }.layout, layout) {
+                        owner = self.sweep.pool.layout_owner(x);
+                    }
+                });
+                self.sweep.pool.like::<T>(layout, owner)
+            }
+            Inferred::Fresh(dims) => self.sweep.pool.fresh::<T>(&dims),
+            Inferred::View { of, offset, dims, strides } => {
+                let owner = match self.held(of) {
+                    Held::NONE => Held::NONE,
+                    held => self.sweep.pool.owner(held),
+                };
+                let data = self.value(of).data;
+                // SAFETY: the view lies within its operand's memory.
+                return self.sweep.pool.view(unsafe { data.offset(offset) }, owner, &dims, &strides);
+            }
+        };
+        // SAFETY: held by `t`.
+        let layout = unsafe { self.sweep.pool.value::<T>(t) }.layout;
+        let data = self.sweep.pool.exclusive(t).expect("fresh memory");
+        let out = Out { data, dims: layout.dims, len: layout.len, add: false };
+        // SAFETY: fresh memory of the inferred shape.
+        unsafe { op.run(self, out, &tape.machine) };
+        t
+    }
+
+    /// Contributes a temporary which has been computed, and lets go of it.
+    #[inline]
+    fn pass(&mut self, x: Id, entry: &Entry<T>, t: Held) {
+        let layout = self.tape.layout(entry);
+        // SAFETY: held until the end of this function.
+        let from = unsafe { self.sweep.pool.value(t) };
+        if !from.layout.same_shape(layout) {
+            // `x` was broadcast to this shape.
+            let mask = broadcast_axes(layout.dims, from.layout.dims);
+            let t = self.push(t);
+            return self.give_shaped(x, entry, &reduce::sum(t, mask, false));
+        }
+        if !entry.single && !entry.is_leaf() && !self.is_pending(x) {
+            // Only memory which is the pool's, or lasts as long as the sweep,
+            // is handed over; the values of entries do.
+            return self.set(x, entry, t);
+        }
+        let (data, add) = self.target(x, entry);
+        let out = Out { data, dims: layout.dims, len: layout.len, add };
+        // SAFETY: as in `give_shaped`; `t` has another user if it is what is
+        // in its place.
+        unsafe { copy(self.tape.machine.isa, from, out) }
+        self.sweep.pool.release(t);
+    }
+
+    /// Where a contribution to `x` goes, and whether to add to it: memory of
+    /// [`Gradients`] for a leaf, else the adjoint, contiguous and with one user.
+    #[inline]
+    fn target(&mut self, x: Id, entry: &Entry<T>) -> (*mut T, bool) {
+        if entry.single {
+            let (pending, adjoint) = (self.is_pending(x), &self.sweep.adjoints[x.index()]);
+            let data = adjoint.single.as_ptr();
+            if !pending {
+                self.set(x, entry, Held::NONE);
+            }
+            return (data, pending);
+        }
+        if entry.is_leaf() {
+            return self.gradient(x, entry);
+        }
+        let layout = self.tape.layout(entry);
+        let pending = self.is_pending(x);
+        let old = self.sweep.adjoints[x.index()].held.get();
+        if pending {
+            // SAFETY: adjoints are held.
+            let from = unsafe { self.sweep.pool.value::<T>(old) };
+            if let Some(data) = self.sweep.pool.exclusive(old).filter(|_| from.layout.contiguous) {
+                return (data, true);
+            }
+        }
+        let pool = &mut self.sweep.pool;
+        let t = match layout.contiguous {
+            true => pool.like::<T>(layout, Held::NONE),
+            false => pool.fresh::<T>(&layout.dims.into()),
+        };
+        let data = pool.exclusive(t).expect("fresh memory");
+        if !pending {
+            self.set(x, entry, t);
+            return (data, false);
+        }
+        let out = Out { data, dims: layout.dims, len: layout.len, add: false };
+        // SAFETY: fresh memory of this shape; `old` is held.
+        unsafe { copy(self.tape.machine.isa, self.sweep.pool.value(old), out) };
+        self.sweep.pool.release(old);
+        self.sweep.adjoints[x.index()].held.set(t);
+        (data, true)
+    }
+
+    /// Where the gradient of a leaf goes, and whether to add to it.
+    #[inline]
+    fn gradient(&mut self, x: Id, entry: &Entry<T>) -> (*mut T, bool) {
+        let len = self.tape.layout(entry).len;
+        match entry.op {
+            Op::Leaf(Leaf::Param { table, index, offset, .. }) => {
+                let (store, total) = self.tape.store_of(table);
+                self.grads.parameter(store, total, index as usize, offset, len)
+            }
+            _ => self.grads.leaf(x, len),
+        }
+    }
+
+    #[inline(always)]
+    fn is_pending(&self, x: Id) -> bool {
+        self.sweep.adjoints[x.index()].stamp.get() == self.sweep.stamp
+    }
+
+    #[inline(always)]
+    fn set(&mut self, x: Id, entry: &Entry<T>, t: Held) {
+        let adjoint = &self.sweep.adjoints[x.index()];
+        adjoint.stamp.set(self.sweep.stamp);
+        adjoint.held.set(t);
+        if entry.is_leaf() {
+            self.sweep.leaves.push(x);
+        } else {
+            self.sweep.pending += 1;
+        }
+    }
+}
+
+/// The axes of `to` which broadcasting from `from` added or stretched.
+pub(crate) fn broadcast_axes(from: &[usize], to: &[usize]) -> u64 {
+    let lead = to.len() - from.len();
+    let added = |i: &usize| *i < lead || from[*i - lead] != to[*i];
+    (0..to.len()).filter(added).fold(0, |mask, i| mask | 1 << i)
+}
+
+impl<T: Scalar> Plain<'_, T> {
+    /// Sweeps from the root down to the last entry which anything is pending
+    /// for. Indices are the topological order.
+    pub(crate) fn run(&mut self, root: Id, cotangent: Id) {
+        let tape = self.tape;
+        let cotangent = self.sweep.pool.constant(tape.value(cotangent));
+        self.pass(root, &tape.entry(root), cotangent);
+        let mut index = root.index() + 1;
+        while self.sweep.pending > 0 {
+            index -= 1;
+            let (y, g) = (Id::entry(index), Id::adjoint(index));
+            if !self.is_pending(y) {
+                continue;
+            }
+            let entry = tape.entry(y);
+            if entry.is_leaf() {
+                continue;
+            }
+            self.sweep.pending -= 1;
+            if entry.retained {
+                self.deposit(y, g);
+            }
+            match entry.op {
+                Op::Unary(op) => op.rule(self, y, g),
+                Op::Binary(op) => op.rule(self, y, g),
+                _ => self.rule(y, g),
+            }
+            // The last temporary goes first.
+            while let Some(t) = self.sweep.temporaries.pop() {
+                self.sweep.pool.release(t);
+            }
+            let adjoint = self.held(g);
+            self.sweep.pool.release(adjoint);
+        }
+        while let Some(x) = self.sweep.leaves.pop() {
+            let (data, add) = self.gradient(x, &tape.entry(x));
+            let adjoint = self.sweep.adjoints[x.index()].single.get();
+            // SAFETY: the one element of the leaf's gradient.
+            unsafe { *data = if add { *data + adjoint } else { adjoint } };
+        }
+    }
+
+    /// The rule of an op which is read from the list once more: in the loop
+    /// above, a copy of it would have to wait for memory.
+    #[inline(never)]
+    fn rule(&mut self, y: Id, g: Id) {
+        self.tape.entry(y).op.rule(self, y, g);
+    }
+
+    /// Copies the adjoint of an intermediate into the gradients.
+    fn deposit(&mut self, y: Id, adjoint: Id) {
+        let (data, add) = self.grads.leaf(y, self.value(adjoint).layout.len);
+        let from = self.value(adjoint);
+        let out = Out { data, dims: from.layout.dims, len: from.layout.len, add };
+        // SAFETY: the gradient of an entry of this shape.
+        unsafe { copy(self.tape.machine.isa, from, out) }
+    }
+}
+
+/// Adds the gradients of `root`, by a cotangent, to `grads`.
+pub(crate) fn sweep<T: Scalar>(tape: &Tape<T>, root: Id, cotangent: Id, grads: &mut Gradients<T>) {
+    let mut sweep = tape.sweep.take().unwrap_or_default();
+    sweep.begin(root.index() + 1);
+    grads.begin(tape.id(), tape.epoch());
+    let mut plain = Plain { tape, sweep, grads };
+    T::sweep(&mut plain, root, cotangent);
+    let sweep = plain.sweep;
+    grads.end();
+    tape.sweep.set(Some(sweep));
+}
