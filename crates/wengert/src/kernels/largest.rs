@@ -23,7 +23,7 @@ dispatched! {
     ) {
         let (size, stride) = (windows.size, windows.stride[1]);
         let (columns, whole) = (windows.places[1], [windows.whole(0), windows.whole(1)]);
-        let steps = [windows.dilation[0] * windows.image[1], windows.dilation[1]];
+        let steps = windows.steps();
         // The usual windows are known as such to the compiler.
         let usual = size == [2, 2] && steps[1] == 1 && stride == 2;
         let (mut i, mut j, mut done) = (first / columns, first % columns, 0);
@@ -59,7 +59,8 @@ dispatched! {
 }
 
 /// [`largest`] of windows side by side of which no more than a part need lie
-/// within the image.
+/// within the image: there are few, so they are looked at one by one, and not
+/// in the way of the others.
 ///
 /// # Safety
 /// As there.
@@ -79,7 +80,7 @@ unsafe fn at_the_edge<T: Scalar>(
             let part = Part {
                 at: top as usize * windows.image[1] + left as usize,
                 size: [y.len(), x.len()],
-                steps: [windows.dilation[0] * windows.image[1], windows.dilation[1]],
+                steps: windows.steps(),
                 stride: windows.stride[1],
             };
             // SAFETY: the caller's contract.
@@ -187,6 +188,7 @@ mod tests {
             check(&windows(width, [2, 3], [2, 3], [1, 1], [2, 1]));
             check(&windows(width, [2, 3], [1, 1], [2, 2], [2, 2]));
             check(&windows(width, [1, 5], [3, 1], [0, 7], [1, 1]));
+            check(&windows(width, [1, 2], [1, 2], [0, 0], [usize::MAX, 1]));
         }
     }
 

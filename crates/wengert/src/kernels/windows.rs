@@ -34,6 +34,13 @@ impl Windows {
         self.places[0] * self.places[1]
     }
 
+    /// How far apart in the image elements of a window are along each axis.
+    #[inline(always)]
+    pub(super) fn steps(&self) -> [usize; 2] {
+        // Windows of one element may have any dilation.
+        [self.dilation[0].wrapping_mul(self.image[1]), self.dilation[1]]
+    }
+
     /// Where element `k` of the window at place `i` lies along an axis.
     #[inline(always)]
     pub(super) fn position(&self, axis: usize, i: usize, k: usize) -> isize {
