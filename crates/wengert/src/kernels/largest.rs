@@ -195,7 +195,7 @@ mod tests {
     /// Compares with a search, ties, infinities and NaN among the elements.
     fn check(w: &Windows) {
         let element = |i: usize| match i * 7 % 11 {
-            0 if i % 3 == 0 => f64::NAN,
+            0 if i.is_multiple_of(3) => f64::NAN,
             1 => f64::NEG_INFINITY,
             k => (k % 5) as f64,
         };
