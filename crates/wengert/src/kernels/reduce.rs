@@ -125,19 +125,12 @@ fn lanes<T: Scalar, F: Fold<T>, const N: usize>(x: [&[T]; N], f: &impl Fn([T; N]
     // So that none is checked in the loops.
     let x = x.map(|x| &x[..len]);
     let mut at = 0;
-    // Folds as many elements as there are lanes.
-    let mut step = |lanes: &mut [T]| {
-        let x = x.map(|x| &x[at..at + lanes.len()]);
-        for (j, lane) in lanes.iter_mut().enumerate() {
-            *lane = F::fold(*lane, f(std::array::from_fn(|k| x[k][j])));
-        }
-        at += lanes.len();
-    };
     let mut narrow = [F::EMPTY; NARROW];
     if len >= WIDE {
         let mut wide = [F::EMPTY; WIDE];
-        for _ in 0..len / WIDE {
-            step(&mut wide);
+        while at + WIDE <= len {
+            step::<T, F, N>(&mut wide, x, at, f);
+            at += WIDE;
         }
         for quarter in wide.chunks_exact(NARROW) {
             for (to, &x) in narrow.iter_mut().zip(quarter) {
@@ -145,10 +138,11 @@ fn lanes<T: Scalar, F: Fold<T>, const N: usize>(x: [&[T]; N], f: &impl Fn([T; N]
             }
         }
     }
-    for _ in 0..len % WIDE / NARROW {
-        step(&mut narrow);
+    while at + NARROW <= len {
+        step::<T, F, N>(&mut narrow, x, at, f);
+        at += NARROW;
     }
-    step(&mut narrow[..len % NARROW]);
+    step::<T, F, N>(&mut narrow[..len - at], x, at, f);
     let mut n = NARROW;
     while n > 1 {
         n /= 2;
@@ -158,6 +152,15 @@ fn lanes<T: Scalar, F: Fold<T>, const N: usize>(x: [&[T]; N], f: &impl Fn([T; N]
         }
     }
     narrow[0]
+}
+
+/// Folds the elements from `at` on, one into each lane.
+#[inline(always)]
+fn step<T: Scalar, F: Fold<T>, const N: usize>(lanes: &mut [T], x: [&[T]; N], at: usize, f: &impl Fn([T; N]) -> T) {
+    let x = x.map(|x| &x[at..at + lanes.len()]);
+    for (j, lane) in lanes.iter_mut().enumerate() {
+        *lane = F::fold(*lane, f(std::array::from_fn(|k| x[k][j])));
+    }
 }
 
 /// Folds the axes of `mask` away.
