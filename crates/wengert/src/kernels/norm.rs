@@ -63,12 +63,22 @@ dispatched! {
 }
 
 /// One row of [`to_input`]: of x and what `u` is made of.
+///
+/// # Safety
+/// `to` may be written at as many elements, and overlaps none of them.
 #[inline(always)]
-fn tilt<T: Scalar, const N: usize>(of: &Rows<T>, row: [&[T]; N], m: T, r: T, to: *mut T, u: impl Fn([T; N]) -> T) {
+unsafe fn tilt<T: Scalar, const N: usize>(
+    of: &Rows<T>,
+    row: [&[T]; N],
+    m: T,
+    r: T,
+    to: *mut T,
+    u: impl Fn([T; N]) -> T,
+) {
     let n = T::from_f64(of.len as f64);
     let mean = if of.centred { tree_of::<T, Sum, N>(row, &u) / n } else { T::ZERO };
     let lean = tree_of::<T, Sum, N>(row, |row| u(row) * ((row[0] - m) * r)) / n;
-    // SAFETY: the caller's: the output has this row.
+    // SAFETY: the caller's contract.
     unsafe { write(to, row, |row| r * (u(row) - mean - (row[0] - m) * r * lean)) };
 }
 

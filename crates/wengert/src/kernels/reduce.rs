@@ -116,7 +116,8 @@ pub(crate) fn tree_of<T: Scalar, F: Fold<T>, const N: usize>(x: [&[T]; N], f: im
     halves.finish()
 }
 
-/// Folds one block.
+/// Folds one block. `f` stands in three places: what is too long to be inlined
+/// in all of them would be compiled for the baseline.
 #[inline(always)]
 fn lanes<T: Scalar, F: Fold<T>, const N: usize>(x: [&[T]; N], f: &impl Fn([T; N]) -> T) -> T {
     const WIDE: usize = 64;
