@@ -134,28 +134,49 @@ static SMALL: Caches = Caches {
     dots_from: [1, 3, 32],
 };
 
-// 32 registers: 24 of C, 2 of B and one of A leave some to spare.
-instruction_set! {
-    #[cfg(all(target_arch = "x86_64", not(miri)))]
-    [enable = "avx512f,avx512vl,avx512dq,avx512bw,avx2,fma"]
-    AVX512_F32 in Masked<__m512>, narrow: Some(&NARROW_F32);
-    AVX512_F64 in Masked<__m512d>, narrow: Some(&NARROW_F64);
-    caches: &LARGE,
-    4 wide: [1 2 3 4 5 6],
-    2 wide: [1 2 3 4 5 6 7 8 9 10 11 12],
-    1 wide: [1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16],
-    dots: [1 x 8  2 x 8  3 x 4  4 x 4],
+// 32 registers: 24 of C, 2 of B and one of A leave some to spare. Narrow
+// vectors are for the last columns.
+macro_rules! avx512_shapes {
+    (
+        #[$cfg:meta] $([enable = $features:literal])?
+        $f32:ident in $f32s:ty, narrow: $narrow32:ident in $narrow32s:ty;
+        $f64:ident in $f64s:ty, narrow: $narrow64:ident in $narrow64s:ty;
+    ) => {
+        instruction_set! {
+            #[$cfg]
+            $([enable = $features])?
+            $f32 in $f32s, narrow: Some(&$narrow32);
+            $f64 in $f64s, narrow: Some(&$narrow64);
+            caches: &LARGE,
+            4 wide: [1 2 3 4 5 6],
+            2 wide: [1 2 3 4 5 6 7 8 9 10 11 12],
+            1 wide: [1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16],
+            dots: [1 x 8  2 x 8  3 x 4  4 x 4],
+        }
+        instruction_set! {
+            #[$cfg]
+            $([enable = $features])?
+            $narrow32 in $narrow32s, narrow: None;
+            $narrow64 in $narrow64s, narrow: None;
+            caches: &LARGE,
+            1 wide: [1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16],
+            dots: [1 x 8],
+        }
+    };
 }
 
-// For the last columns of those above.
-instruction_set! {
+avx512_shapes! {
     #[cfg(all(target_arch = "x86_64", not(miri)))]
     [enable = "avx512f,avx512vl,avx512dq,avx512bw,avx2,fma"]
-    NARROW_F32 in Masked<__m256>, narrow: None;
-    NARROW_F64 in Masked<__m256d>, narrow: None;
-    caches: &LARGE,
-    1 wide: [1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16],
-    dots: [1 x 8],
+    AVX512_F32 in Masked<__m512>, narrow: NARROW_F32 in Masked<__m256>;
+    AVX512_F64 in Masked<__m512d>, narrow: NARROW_F64 in Masked<__m256d>;
+}
+
+// The same by arrays, for machines without it.
+avx512_shapes! {
+    #[cfg(test)]
+    WIDE_F32 in Lanes<f32, 16, true, true>, narrow: HALF_F32 in Lanes<f32, 8, true, true>;
+    WIDE_F64 in Lanes<f64, 8, true, true>, narrow: HALF_F64 in Lanes<f64, 4, true, true>;
 }
 
 // 16 registers.
@@ -205,27 +226,6 @@ instruction_set! {
     2 wide: [1 2 3 4],
     1 wide: [1 2 3 4 5 6],
     dots: [1 x 4  2 x 2],
-}
-
-// The shapes of AVX-512, for machines without it.
-instruction_set! {
-    #[cfg(test)]
-    WIDE_F32 in Lanes<f32, 16, true, true>, narrow: Some(&HALF_F32);
-    WIDE_F64 in Lanes<f64, 8, true, true>, narrow: Some(&HALF_F64);
-    caches: &LARGE,
-    4 wide: [1 2 3 4 5 6],
-    2 wide: [1 2 3 4 5 6 7 8 9 10 11 12],
-    1 wide: [1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16],
-    dots: [1 x 8  2 x 8  3 x 4  4 x 4],
-}
-
-instruction_set! {
-    #[cfg(test)]
-    HALF_F32 in Lanes<f32, 8, true, true>, narrow: None;
-    HALF_F64 in Lanes<f64, 4, true, true>, narrow: None;
-    caches: &LARGE,
-    1 wide: [1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16],
-    dots: [1 x 8],
 }
 
 macro_rules! select {
