@@ -46,8 +46,8 @@ impl<T> Entry<T> {
 /// The entries, behind a shared reference.
 ///
 /// Appending while others look is sound because nobody keeps looking: every
-/// method copies what it gives out, and calls nothing in between. One thread
-/// at a time, since this is not `Sync`.
+/// safe method copies what it gives out, and calls nothing in between. One
+/// thread at a time, since this is not `Sync`.
 pub(crate) struct Entries<T>(UnsafeCell<Vec<Entry<T>>>);
 
 impl<T> Entries<T> {
@@ -75,6 +75,16 @@ impl<T> Entries<T> {
         let id = Id::entry(list.len());
         list.push(entry);
         id
+    }
+
+    /// All of them.
+    ///
+    /// # Safety
+    /// The list is not changed while the slice is in use.
+    #[inline(always)]
+    pub(crate) unsafe fn as_slice(&self) -> &[Entry<T>] {
+        // SAFETY: the caller's.
+        unsafe { (*self.0.get()).as_slice() }
     }
 
     pub(crate) fn retain(&self, id: Id) {

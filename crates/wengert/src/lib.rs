@@ -167,6 +167,7 @@ mod pool;
 mod recorded;
 mod scalar;
 mod shape;
+mod singles;
 mod slab;
 mod tape;
 mod tensor;

@@ -12,9 +12,10 @@ use crate::kernels::{Out, Value};
 use crate::ops::custom::Custom;
 use crate::ops::fused::Fused;
 use crate::ops::leaf::Leaf;
-use crate::ops::{Emit, Id, Inferred, List, Op, Place, Values, reduce, view};
+use crate::ops::{Emit, Id, Inferred, Interpreter, List, Op, Place, Values, reduce, view};
 use crate::pool::{Held, Pool};
 use crate::scalar::Scalar;
+use crate::singles::Singles;
 use crate::tape::Tape;
 
 /// What a plain sweep works with. It belongs to the tape and is lent to one
@@ -34,11 +35,11 @@ pub(crate) struct Sweep<T> {
 }
 
 /// The adjoint of an entry; alive if the stamp is that of the sweep.
-struct Adjoint<T> {
-    stamp: Cell<u32>,
+pub(crate) struct Adjoint<T> {
+    pub(crate) stamp: Cell<u32>,
     /// The tensor, or none if it has one element, which is `single`.
-    held: Cell<Held>,
-    single: Cell<T>,
+    pub(crate) held: Cell<Held>,
+    pub(crate) single: Cell<T>,
 }
 
 impl<T> Default for Sweep<T> {
@@ -116,24 +117,6 @@ impl<T: Scalar> Values<T> for Plain<'_, T> {
             }
         }
     }
-
-    #[inline(always)]
-    fn is_single(&self, id: Id) -> bool {
-        match id.place() {
-            Place::Entry(_) => self.tape.is_single(id),
-            Place::Adjoint(i) => self.sweep.adjoints[i].held.get() == Held::NONE,
-            Place::Temporary(_) => self.value(id).layout.len == 1,
-        }
-    }
-
-    #[inline(always)]
-    unsafe fn single(&self, id: Id) -> T {
-        match id.place() {
-            Place::Adjoint(i) => self.sweep.adjoints[i].single.get(),
-            // SAFETY: the caller's.
-            _ => unsafe { *self.value(id).data },
-        }
-    }
 }
 
 impl<T: Scalar> Emit for Plain<'_, T> {
@@ -147,21 +130,34 @@ impl<T: Scalar> Emit for Plain<'_, T> {
         self.push(t)
     }
 
-    #[inline(always)]
     fn give(&mut self, x: Id, op: Op) {
-        let entry = self.tape.entry(x);
+        let entry = &self.tape.entry(x);
         if !entry.tracked {
             return;
         }
-        if entry.single {
-            // SAFETY: operands of a rule are alive.
-            if let Some(contribution) = unsafe { op.single(self) } {
-                return self.give_single(x, &entry, contribution);
+        let layout = self.tape.layout(entry);
+        if let Op::View(view::View::Same { x: g }) = op {
+            let g = self.held(g);
+            if g != Held::NONE {
+                self.sweep.pool.retain(g);
+                return self.pass(x, entry, g);
             }
         }
-        self.give_tensor(x, op);
+        let same = match op.infer(self) {
+            Inferred::Like(l) => l.same_shape(layout),
+            Inferred::Fresh(dims) => dims.as_slice() == layout.dims,
+            Inferred::View { .. } => false,
+        };
+        // An op which cannot add runs straight into its target only if nothing is there.
+        if same && (op.accumulates() || !entry.is_leaf() && !self.is_pending(x)) {
+            return self.give_shaped(x, entry, &op);
+        }
+        let t = self.temporary(&op);
+        self.pass(x, entry, t);
     }
+}
 
+impl<T: Scalar> Interpreter for Plain<'_, T> {
     fn custom(&mut self, op: Custom, y: Id, g: Id) {
         let tape = self.tape;
         // On the scope's tape, whose memory comes back at the end.
@@ -217,41 +213,6 @@ impl<T: Scalar> Plain<'_, T> {
             Place::Adjoint(i) => self.sweep.adjoints[i].held.get(),
             Place::Temporary(i) => self.sweep.temporaries[i],
         }
-    }
-
-    /// Adds a number to the adjoint of an entry with one element.
-    #[inline(always)]
-    fn give_single(&mut self, x: Id, entry: &Entry<T>, contribution: T) {
-        let adjoint = &self.sweep.adjoints[x.index()];
-        if adjoint.stamp.get() == self.sweep.stamp {
-            adjoint.single.set(adjoint.single.get() + contribution);
-        } else {
-            adjoint.single.set(contribution);
-            self.set(x, entry, Held::NONE);
-        }
-    }
-
-    /// [`Emit::give`] where loops are needed.
-    #[inline(never)]
-    fn give_tensor(&mut self, x: Id, op: Op) {
-        let entry = &self.tape.entry(x);
-        let layout = self.tape.layout(entry);
-        if let Op::View(view::View::Same { x: g }) = op {
-            let g = self.held(g);
-            self.sweep.pool.retain(g);
-            return self.pass(x, entry, g);
-        }
-        let same = match op.infer(self) {
-            Inferred::Like(l) => l.same_shape(layout),
-            Inferred::Fresh(dims) => dims.as_slice() == layout.dims,
-            Inferred::View { .. } => false,
-        };
-        // An op which cannot add runs straight into its target only if nothing is there.
-        if same && (op.accumulates() || !entry.is_leaf() && !self.is_pending(x)) {
-            return self.give_shaped(x, entry, &op);
-        }
-        let t = self.temporary(&op);
-        self.pass(x, entry, t);
     }
 
     #[inline(always)]
@@ -427,25 +388,19 @@ impl<T: Scalar> Plain<'_, T> {
         let cotangent = self.sweep.pool.constant(tape.value(cotangent));
         self.pass(root, &tape.entry(root), cotangent);
         let mut index = root.index() + 1;
-        while self.sweep.pending > 0 {
+        loop {
+            index = self.singles(index);
+            if self.sweep.pending == 0 {
+                break;
+            }
             index -= 1;
             let (y, g) = (Id::entry(index), Id::adjoint(index));
-            if !self.is_pending(y) {
-                continue;
-            }
             let entry = tape.entry(y);
-            if entry.is_leaf() {
-                continue;
-            }
             self.sweep.pending -= 1;
             if entry.retained {
                 self.deposit(y, g);
             }
-            match entry.op {
-                Op::Unary(op) => op.rule(self, y, g),
-                Op::Binary(op) => op.rule(self, y, g),
-                _ => self.rule(y, g),
-            }
+            entry.op.rule(self, y, g);
             // The last temporary goes first.
             while let Some(t) = self.sweep.temporaries.pop() {
                 self.sweep.pool.release(t);
@@ -461,11 +416,17 @@ impl<T: Scalar> Plain<'_, T> {
         }
     }
 
-    /// The rule of an op which is read from the list once more: in the loop
-    /// above, a copy of it would have to wait for memory.
-    #[inline(never)]
-    fn rule(&mut self, y: Id, g: Id) {
-        self.tape.entry(y).op.rule(self, y, g);
+    /// Sweeps on through ops on single numbers, and over entries without an
+    /// adjoint: down to where an adjoint waits for the other interpreter.
+    #[inline]
+    fn singles(&mut self, index: usize) -> usize {
+        let Sweep { adjoints, stamp, pending, leaves, .. } = &mut *self.sweep;
+        // SAFETY: rules of elementwise ops record nothing; and the root has a
+        // handle, so what it was computed from may be read.
+        let singles = unsafe { Singles::new(self.tape.entries(), adjoints, *stamp, *pending, leaves) };
+        let (index, left) = singles.run(index);
+        *pending = left;
+        index
     }
 
     /// Copies the adjoint of an intermediate into the gradients.

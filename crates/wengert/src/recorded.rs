@@ -6,7 +6,7 @@ use smallvec::SmallVec;
 
 use crate::ops::custom::Custom;
 use crate::ops::fused::Fused;
-use crate::ops::{Emit, Id, List, Op, Values, binary, reduce, view};
+use crate::ops::{Emit, Id, Interpreter, List, Op, Values, binary, reduce, view};
 use crate::plain::broadcast_axes;
 use crate::scalar::Scalar;
 use crate::tape::Tape;
@@ -82,7 +82,9 @@ impl<T: Scalar> Emit for Recorder<'_, T> {
         }
         self.state.marks[x.index()].adjoint = Some(id);
     }
+}
 
+impl<T: Scalar> Interpreter for Recorder<'_, T> {
     fn custom(&mut self, op: Custom, y: Id, g: Id) {
         let tape = self.tape;
         let inputs: SmallVec<[_; 8]> = op.operands().map(|x| Tensor::new(tape, x)).collect();

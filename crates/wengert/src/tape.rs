@@ -344,6 +344,14 @@ impl<T: Scalar> Tape<T> {
         unsafe { entry.layout.as_ref() }
     }
 
+    /// # Safety
+    /// As [`Entries::as_slice`]: nothing is recorded meanwhile.
+    #[inline(always)]
+    pub(crate) unsafe fn entries(&self) -> &[Entry<T>] {
+        // SAFETY: the caller's.
+        unsafe { self.entries.as_slice() }
+    }
+
     pub(crate) fn retain(&self, id: Id) {
         self.entries.retain(id);
     }
@@ -441,17 +449,6 @@ impl<T: Scalar> Values<T> for Tape<T> {
     fn value(&self, id: Id) -> Value<'_, T> {
         let entry = self.entry(id);
         Value { data: entry.data, layout: self.layout(&entry) }
-    }
-
-    #[inline(always)]
-    fn is_single(&self, id: Id) -> bool {
-        self.entry(id).single
-    }
-
-    #[inline(always)]
-    unsafe fn single(&self, id: Id) -> T {
-        // SAFETY: the caller's.
-        unsafe { *self.entry(id).data }
     }
 }
 

@@ -371,6 +371,12 @@ impl Share {
         }
     }
 
+    /// The share at one triple of numbers.
+    #[inline(always)]
+    pub(crate) fn at<T: Scalar>(self, [g, a, b]: [T; 3]) -> T {
+        share(g, if self.max { a < b } else { a > b }, a == b)
+    }
+
     pub(crate) fn rule<E: Emit>(self, e: &mut E, _: Id, c: Id) {
         // Which operand wins is locally constant.
         e.give(self.g, Op::Share(Share { g: c, ..self }));

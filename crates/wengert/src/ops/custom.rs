@@ -2,7 +2,7 @@
 
 use smallvec::SmallVec;
 
-use super::{Emit, Id, Inferred, List, Op, Ref, Values};
+use super::{Id, Inferred, Interpreter, List, Op, Ref, Values};
 use crate::kernels::{Machine, Out};
 use crate::scalar::Scalar;
 use crate::tape::Tape;
@@ -113,7 +113,7 @@ impl Custom {
         unreachable!("its value is there when it is recorded")
     }
 
-    pub(crate) fn rule<E: Emit>(self, e: &mut E, y: Id, g: Id) {
+    pub(crate) fn rule<E: Interpreter>(self, e: &mut E, y: Id, g: Id) {
         e.custom(self, y, g);
     }
 

@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 
 use super::dual::Dual;
 use super::term::{Element, Term};
-use super::{Emit, Id, Inferred, List, Op, Ref, Values, broadcasting, view};
+use super::{Id, Inferred, Interpreter, List, Op, Ref, Values, broadcasting, view};
 use crate::kernels::fused::{ALL, MAX_INPUTS, Pointwise, Target, backward, forward};
 use crate::kernels::isa::Isa;
 use crate::kernels::{Machine, Out, Value};
@@ -219,7 +219,7 @@ impl Fused {
         }
     }
 
-    pub(crate) fn rule<E: Emit>(self, e: &mut E, _: Id, g: Id) {
+    pub(crate) fn rule<E: Interpreter>(self, e: &mut E, _: Id, g: Id) {
         e.fused(self, g);
     }
 

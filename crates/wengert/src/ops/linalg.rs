@@ -2,7 +2,7 @@
 //! batch: the mechanism. The methods stand in [`solve`](super::solve) and
 //! [`determinant`](super::determinant).
 
-use super::{Emit, Id, Inferred, Op, Values, binary, matmul, reduce, unary, view};
+use super::{Emit, Id, Inferred, Interpreter, Op, Values, binary, matmul, reduce, unary, view};
 use crate::kernels::linalg::{Ldu, Triangle, cholesky, lu};
 use crate::kernels::map::copy;
 use crate::kernels::{Machine, Out, Value};
@@ -199,7 +199,7 @@ impl Linalg {
         }
     }
 
-    pub(crate) fn rule<E: Emit>(self, e: &mut E, y: Id, g: Id) {
+    pub(crate) fn rule<E: Interpreter>(self, e: &mut E, y: Id, g: Id) {
         let rank = |e: &E, x| {
             // SAFETY: the shape of an operand of an op under differentiation.
             unsafe { e.dims(x).get().len() }

@@ -89,6 +89,12 @@ impl Id {
         Id(index as u32 | Self::TEMPORARY)
     }
 
+    /// The same id, of which the compiler can see that it names an entry.
+    #[inline(always)]
+    pub(crate) fn known_entry(self) -> Self {
+        Id(self.index() as u32)
+    }
+
     /// The position in the list it belongs to.
     #[inline(always)]
     pub(crate) fn index(self) -> usize {
@@ -192,21 +198,6 @@ pub(crate) enum Op {
 /// Where an op finds its operands.
 pub(crate) trait Values<T> {
     fn value(&self, id: Id) -> Value<'_, T>;
-    /// Whether it has exactly one element.
-    fn is_single(&self, id: Id) -> bool;
-
-    /// The one element.
-    ///
-    /// # Safety
-    /// It has exactly one, and may be read.
-    #[inline(always)]
-    unsafe fn single(&self, id: Id) -> T
-    where
-        T: Copy,
-    {
-        // SAFETY: the caller's.
-        unsafe { *self.value(id).data }
-    }
 }
 
 /// The result of an op before it has run.
@@ -219,7 +210,7 @@ pub(crate) enum Inferred<'a> {
     View { of: Id, offset: isize, dims: Dims, strides: Strides },
 }
 
-/// What a derivative rule emits, and what it may ask.
+/// What the derivative rule of an elementwise op emits, and what it may ask.
 ///
 /// In a plain sweep an emitted op runs at once, into a temporary (`op`) or
 /// straight into the adjoint of an operand (`give`). In a recorded one it is
@@ -232,12 +223,6 @@ pub(crate) trait Emit {
     /// Adds the result of an op to the adjoint of `x`. Axes along which `x`
     /// was broadcast are summed away.
     fn give(&mut self, x: Id, op: Op);
-    /// Calls the user's derivative of an op of theirs.
-    fn custom(&mut self, op: Custom, y: Id, g: Id);
-    /// Runs the derivative of a fused op.
-    fn fused(&mut self, op: Fused, g: Id);
-    /// The shape of `x`.
-    fn dims(&self, x: Id) -> List<usize>;
 
     fn mul(&mut self, a: Id, b: Id) -> Id {
         self.op(binary::mul(a, b))
@@ -246,6 +231,16 @@ pub(crate) trait Emit {
     fn scale(&mut self, a: Id, by: f64) -> Id {
         self.op(unary::scale(a, by))
     }
+}
+
+/// What the other rules need beside.
+pub(crate) trait Interpreter: Emit {
+    /// Calls the user's derivative of an op of theirs.
+    fn custom(&mut self, op: Custom, y: Id, g: Id);
+    /// Runs the derivative of a fused op.
+    fn fused(&mut self, op: Fused, g: Id);
+    /// The shape of `x`.
+    fn dims(&self, x: Id) -> List<usize>;
 }
 
 macro_rules! families {
@@ -310,25 +305,6 @@ impl Op {
         families!(self, f => unsafe { f.run(v, out, m) })
     }
 
-    /// The result of an elementwise op whose operands have one element each:
-    /// the same bits as [`Op::run`] gives, without layouts and loops.
-    ///
-    /// # Safety
-    /// The operands may be read.
-    #[inline(always)]
-    pub(crate) unsafe fn single<T: Scalar>(&self, v: &impl Values<T>) -> Option<T> {
-        // SAFETY: the caller's; they are asked whether they have one element.
-        unsafe {
-            match *self {
-                Op::Unary(f) if v.is_single(f.x) => Some(f.at(v.single(f.x))),
-                Op::UnaryGrad(f) if v.is_single(f.g) && v.is_single(f.t) => Some(f.at(v.single(f.g), v.single(f.t))),
-                Op::Binary(f) if v.is_single(f.a) && v.is_single(f.b) => Some(f.at(v.single(f.a), v.single(f.b))),
-                Op::View(View::Same { x }) if v.is_single(x) => Some(v.single(x)),
-                _ => None,
-            }
-        }
-    }
-
     /// Whether [`Op::run`] can add to its output.
     #[inline(always)]
     pub(crate) fn accumulates(&self) -> bool {
@@ -352,7 +328,7 @@ impl Op {
     /// Emits the contributions of the adjoint `g` of the result `y` to the
     /// adjoints of the operands.
     #[inline(always)]
-    pub(crate) fn rule<E: Emit>(self, e: &mut E, y: Id, g: Id) {
+    pub(crate) fn rule<E: Interpreter>(self, e: &mut E, y: Id, g: Id) {
         families!(self, f => f.rule(e, y, g))
     }
 }

@@ -1,6 +1,6 @@
 //! Normalisation over the last axes, with what it is scaled and shifted by.
 
-use super::{Emit, Id, Inferred, Op, Ref, Values, binary, elementwise, reduce, unary, view};
+use super::{Id, Inferred, Interpreter, Op, Ref, Values, binary, elementwise, reduce, unary, view};
 use crate::kernels::norm::{self as kernel, Rows};
 use crate::kernels::{Machine, Out, Value, with_runs};
 use crate::scalar::Scalar;
@@ -111,7 +111,7 @@ impl Norm {
         }
     }
 
-    pub(crate) fn rule<E: Emit>(self, e: &mut E, y: Id, g: Id) {
+    pub(crate) fn rule<E: Interpreter>(self, e: &mut E, y: Id, g: Id) {
         match self {
             Forward { x, how, .. } => {
                 let [w, b] = self.affine();
@@ -141,7 +141,7 @@ impl Norm {
     /// ```text
     /// - r² z (mean(c u) - mean(c) mean(u) - a b) - r (b y + a P c),   a = mean(u z), b = mean(c z)
     /// ```
-    fn rule_of_input<E: Emit>(self, e: &mut E, y: Id, c: Id, (g, x, w): (Id, Id, Option<Id>), how: Ref<How>) {
+    fn rule_of_input<E: Interpreter>(self, e: &mut E, y: Id, c: Id, (g, x, w): (Id, Id, Option<Id>), how: Ref<How>) {
         let pc = e.op(Op::Norm(ToInput { g: c, x, w: None, how }));
         let weighted = |x| w.map_or(view::same(x), |w| binary::mul(x, w));
         e.give(g, weighted(pc));

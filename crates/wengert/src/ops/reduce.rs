@@ -1,6 +1,6 @@
 //! Reductions over any set of axes.
 
-use super::{Emit, Id, Inferred, Op, Values, binary, unary, view};
+use super::{Id, Inferred, Interpreter, Op, Values, binary, unary, view};
 use crate::kernels::reduce::{Max, Min, Sum, log_sum_exp, reduce};
 use crate::kernels::{Machine, Out};
 use crate::scalar::Scalar;
@@ -81,7 +81,7 @@ impl Reduce {
         }
     }
 
-    pub(crate) fn rule<E: Emit>(self, e: &mut E, y: Id, g: Id) {
+    pub(crate) fn rule<E: Interpreter>(self, e: &mut E, y: Id, g: Id) {
         let Reduce { f, x, mask, .. } = self;
         if !e.wants(x) {
             return;

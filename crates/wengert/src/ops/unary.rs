@@ -19,8 +19,8 @@ pub(crate) struct Unary {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct UnaryGrad {
     pub(super) f: Function,
-    pub(super) g: Id,
-    pub(super) t: Id,
+    pub(crate) g: Id,
+    pub(crate) t: Id,
     pub(super) p: f64,
 }
 

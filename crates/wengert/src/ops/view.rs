@@ -2,7 +2,7 @@
 
 use smallvec::SmallVec;
 
-use super::{Emit, Id, Inferred, List, Op, Values, reduce};
+use super::{Id, Inferred, Interpreter, List, Op, Values, reduce};
 use crate::kernels::map::copy;
 use crate::kernels::{Machine, Out};
 use crate::scalar::Scalar;
@@ -174,7 +174,7 @@ impl View {
         unsafe { copy(m.isa, x, Out { dims: x.layout.dims, ..out }) }
     }
 
-    pub(crate) fn rule<E: Emit>(self, e: &mut E, _: Id, g: Id) {
+    pub(crate) fn rule<E: Interpreter>(self, e: &mut E, _: Id, g: Id) {
         let x = self.x();
         if !e.wants(x) {
             return;

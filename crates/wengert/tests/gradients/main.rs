@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
-use wengert::{Array, Tape};
+use wengert::{Array, Scalar, Tape};
 use wengert_check::{
     Check, CheckError, CountingAllocator, Values, away_from, broadcastable, check_gradients, distinct, shapes, tensor,
     tensors,
@@ -27,7 +27,8 @@ use table::*;
 
 /// Every op, by area. A method of [`Tensor`] which is missing fails
 /// [`the_table_is_complete`].
-const TABLES: &[&[Entry]] = &[basics::OPS, reductions::OPS, linear::OPS, networks::OPS, fused::OPS];
+const TABLES: &[&[Entry]] =
+    &[basics::ELEMENTWISE, basics::OPS, reductions::OPS, linear::OPS, networks::OPS, fused::OPS];
 
 fn ops() -> impl Iterator<Item = &'static Entry> {
     TABLES.iter().copied().flatten()
@@ -100,6 +101,41 @@ fn every_op() {
         }
     }
     assert!(failures.is_empty(), "{failures}");
+}
+
+/// Numbers take a shorter way than tensors, to the same bits.
+#[test]
+fn numbers_as_tensors() {
+    fn gradients<T: Scalar>(f: Function<T>, inputs: &[Vec<f64>]) -> Vec<Vec<T>> {
+        let tape = Tape::<T>::default();
+        let leaf = |x: &Vec<f64>| {
+            let x: Vec<T> = x.iter().map(|&x| T::from_f64(x)).collect();
+            tape.input([x.len()], &x).require_grad()
+        };
+        let inputs: Vec<_> = inputs.iter().map(leaf).collect();
+        let y = f(&tape, &inputs);
+        let grads = (y * y.detach()).sum().backward();
+        inputs.iter().map(|&x| grads.get(x).map_or(vec![], |g| g.as_slice().to_vec())).collect()
+    }
+    fn compare<T: Scalar>(entry: &Entry, f: Function<T>, inputs: &[Vec<f64>]) {
+        let bits = |x: T| (x.to_f64() + 0.0).to_bits();
+        let together = gradients(f, inputs);
+        for i in 0..inputs[0].len() {
+            let one: Vec<_> = inputs.iter().map(|x| vec![x[i]]).collect();
+            for (k, alone) in gradients(f, &one).iter().enumerate() {
+                let (alone, together) = (alone.first().copied(), together[k].get(i).copied());
+                let same = alone.map(bits) == together.map(bits);
+                assert!(same, "{:?} of {one:?}, {}: {alone:?} and {together:?}", entry.names, T::NAME);
+            }
+        }
+    }
+    let values = |k: f64| (1..40).map(|i| 0.3 + 1.7 * (f64::from(i) * (0.37 + k)).fract()).collect::<Vec<_>>();
+    for entry in basics::ELEMENTWISE {
+        let count = if matches!(entry.arity, One) { 1 } else { 2 };
+        let inputs = &[values(0.0), values(0.21)][..count];
+        compare::<f32>(entry, entry.single, inputs);
+        compare::<f64>(entry, entry.double, inputs);
+    }
 }
 
 #[test]
