@@ -8,13 +8,16 @@ use crate::entries::Entry;
 use crate::gradients::Gradients;
 use crate::kernels::fused::{MAX_INPUTS, Target};
 use crate::kernels::map::copy;
+use crate::kernels::reduce::sum_of_products;
 use crate::kernels::{Out, Value};
+use crate::ops::binary::{Binary, Function};
 use crate::ops::custom::Custom;
 use crate::ops::fused::Fused;
 use crate::ops::leaf::Leaf;
 use crate::ops::{Emit, Id, Inferred, Interpreter, List, Op, Place, Values, reduce, view};
 use crate::pool::{Held, Pool};
 use crate::scalar::Scalar;
+use crate::shape::Layout;
 use crate::singles::Singles;
 use crate::tape::Tape;
 
@@ -143,6 +146,15 @@ impl<T: Scalar> Emit for Plain<'_, T> {
                 return self.pass(x, entry, g);
             }
         }
+        if let Op::Binary(Binary { f: Function::Mul, a, b }) = op
+            && self.sums_products(layout, a, b)
+        {
+            let (dims, len) = (layout.dims, layout.len);
+            let (data, add) = self.target(x, entry);
+            let out = Out { data, dims, len, add };
+            // SAFETY: as in `give_shaped`.
+            return unsafe { sum_of_products(self.tape.machine.isa, [self.value(a), self.value(b)], out) };
+        }
         let same = match op.infer(self) {
             Inferred::Like(l) => l.same_shape(layout),
             Inferred::Fresh(dims) => dims.as_slice() == layout.dims,
@@ -213,6 +225,15 @@ impl<T: Scalar> Plain<'_, T> {
             Place::Adjoint(i) => self.sweep.adjoints[i].held.get(),
             Place::Temporary(i) => self.sweep.temporaries[i],
         }
+    }
+
+    /// Whether a product goes to an operand of this layout which was broadcast
+    /// along its first axes, and to nothing else: then it need not be stored
+    /// before it is summed.
+    fn sums_products(&self, to: &Layout<'_>, a: Id, b: Id) -> bool {
+        let (a, b) = (self.value(a).layout, self.value(b).layout);
+        let ones = to.dims.iter().take_while(|&&dim| dim == 1).count();
+        a.len > to.len && a.contiguous && b.contiguous && a.dims == b.dims && a.dims.ends_with(&to.dims[ones..])
     }
 
     #[inline(always)]
@@ -388,7 +409,7 @@ impl<T: Scalar> Plain<'_, T> {
         let cotangent = self.sweep.pool.constant(tape.value(cotangent));
         self.pass(root, &tape.entry(root), cotangent);
         let mut index = root.index() + 1;
-        loop {
+        while self.sweep.pending > 0 {
             index = self.singles(index);
             if self.sweep.pending == 0 {
                 break;
@@ -420,6 +441,10 @@ impl<T: Scalar> Plain<'_, T> {
     /// adjoint: down to where an adjoint waits for the other interpreter.
     #[inline]
     fn singles(&mut self, index: usize) -> usize {
+        let next = Id::entry(index - 1);
+        if self.is_pending(next) && !self.tape.entry(next).single {
+            return index;
+        }
         let Sweep { adjoints, stamp, pending, leaves, .. } = &mut *self.sweep;
         // SAFETY: rules of elementwise ops record nothing; and the root has a
         // handle, so what it was computed from may be read.

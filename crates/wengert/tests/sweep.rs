@@ -59,3 +59,42 @@ fn a_leaf_of_one_element_between_entries_is_none_of_them() {
     assert_eq!(grads.get(w).unwrap().as_slice(), [4.0, 6.0]);
     assert_eq!(grads.get(bias).unwrap().item(), 2.0);
 }
+
+/// A factor which was broadcast along its first axes gets a sum of products,
+/// which are not stored in between: to the bits of the two operations.
+#[test]
+fn products_are_summed_at_once() {
+    let sizes: &[[usize; 2]] = if cfg!(miri) {
+        &[[9, 2], [2, 1]]
+    } else {
+        &[[1, 1], [9, 3], [300, 1], [1030, 5], [600, 1100], [0, 3], [3, 0]]
+    };
+    for &[rows, columns] in sizes {
+        let tape = Tape::new();
+        let values = |seed: usize| -> Vec<f32> {
+            (0..rows * columns).map(|i| ((i * seed) % 1009) as f32 / 500.0 - 1.0).collect()
+        };
+        let (x, g) = (tape.input([rows, columns], &values(7)), tape.input([rows, columns], &values(13)));
+        let factors = [vec![columns], vec![1, columns]].map(|shape| tape.full(shape, 0.5).require_grad());
+        let expected = (g * x).sum_axes(0);
+        for w in factors {
+            // Adjoints of inner nodes are stored, those of leaves added to.
+            let inner = w * 1.0;
+            let mut grads = (x * inner).backward_with(g);
+            assert_eq!(grads.get(w).unwrap().as_slice(), expected.as_slice());
+            (x * w).backward_with_into(g, &mut grads);
+            let twice: Vec<f32> = expected.as_slice().iter().map(|e| e + e).collect();
+            let close = grads
+                .get(w)
+                .unwrap()
+                .as_slice()
+                .iter()
+                .zip(&twice)
+                .all(|(a, b)| (a - b).abs() <= 1e-3 * (1.0 + b.abs()));
+            assert!(close, "{rows} x {columns}");
+        }
+        let number = tape.scalar(0.5).require_grad();
+        let grads = (number * x).backward_with(g);
+        assert_eq!(grads.get(number).unwrap().item(), (g * x).sum().item());
+    }
+}

@@ -272,60 +272,116 @@ dispatched! {
 }
 
 dispatched! {
-    /// Folds the rows of a plane together into one row, eight at a time;
-    /// many rows in blocks, as [`tree`] does.
+    /// Folds the rows of a plane together into one row.
     unsafe fn fold_columns<T: Scalar, F: Fold<T>>(x: *const T, row: isize, rows: usize, len: usize, to: *mut T) {
-        const STRIP: usize = 1024;
-        const ROWS: usize = 256;
-        if rows <= ROWS {
-            // SAFETY: the caller's contract.
-            return unsafe { fold_block::<T, F>(x, row, rows, len, to) };
-        }
-        let mut sums = [F::EMPTY; STRIP];
-        for at in (0..len).step_by(STRIP) {
-            let n = STRIP.min(len - at);
-            for first in (0..rows).step_by(ROWS) {
-                // SAFETY: rows and columns of the plane.
-                unsafe {
-                    let x = x.add(at).offset(first as isize * row);
-                    fold_block::<T, F>(x, row, ROWS.min(rows - first), n, sums.as_mut_ptr());
-                    let to = std::slice::from_raw_parts_mut(to.add(at), n);
-                    for (to, sum) in to.iter_mut().zip(&mut sums) {
-                        *to = F::fold(*to, *sum);
-                        *sum = F::EMPTY;
-                    }
+        // SAFETY: the caller's contract.
+        unsafe { columns::<T, F, 1>([x], row, rows, len, to, &|[x]| x) }
+    }
+}
+
+/// Folds `f` of the rows of planes together into one row, eight at a time; many
+/// rows in blocks, as [`tree`] does.
+///
+/// # Safety
+/// So many rows of `len` elements can be read from each plane; `to` has as
+/// many and overlaps none.
+#[inline(always)]
+unsafe fn columns<T: Scalar, F: Fold<T>, const N: usize>(
+    x: [*const T; N],
+    row: isize,
+    rows: usize,
+    len: usize,
+    to: *mut T,
+    f: &impl Fn([T; N]) -> T,
+) {
+    const STRIP: usize = 1024;
+    const ROWS: usize = 256;
+    if rows <= ROWS {
+        // SAFETY: the caller's contract.
+        return unsafe { fold_block::<T, F, N>(x, row, rows, len, to, f) };
+    }
+    let mut sums = [F::EMPTY; STRIP];
+    for at in (0..len).step_by(STRIP) {
+        let n = STRIP.min(len - at);
+        for first in (0..rows).step_by(ROWS) {
+            // SAFETY: rows and columns of the planes.
+            unsafe {
+                let x = x.map(|x| x.add(at).offset(first as isize * row));
+                fold_block::<T, F, N>(x, row, ROWS.min(rows - first), n, sums.as_mut_ptr(), f);
+                let to = std::slice::from_raw_parts_mut(to.add(at), n);
+                for (to, sum) in to.iter_mut().zip(&mut sums) {
+                    *to = F::fold(*to, *sum);
+                    *sum = F::EMPTY;
                 }
             }
         }
     }
 }
 
-/// One block of [`fold_columns`].
+/// One block of [`columns`].
 ///
 /// # Safety
 /// Its contract.
 #[inline(always)]
-unsafe fn fold_block<T: Scalar, F: Fold<T>>(x: *const T, row: isize, rows: usize, len: usize, to: *mut T) {
+unsafe fn fold_block<T: Scalar, F: Fold<T>, const N: usize>(
+    x: [*const T; N],
+    row: isize,
+    rows: usize,
+    len: usize,
+    to: *mut T,
+    f: &impl Fn([T; N]) -> T,
+) {
     const TOGETHER: usize = 8;
-    // SAFETY: rows of the plane, which do not overlap the output.
-    let line = |i: usize| unsafe { std::slice::from_raw_parts(x.offset(i as isize * row), len) };
+    // SAFETY: elements of the planes, which do not overlap the output.
+    let at = |i: usize, j: usize| f(std::array::from_fn(|n| unsafe { *x[n].offset(i as isize * row).add(j) }));
     // SAFETY: the caller's contract.
     let to = unsafe { std::slice::from_raw_parts_mut(to, len) };
     let mut i = 0;
     while i + TOGETHER <= rows {
-        let x: [&[T]; TOGETHER] = std::array::from_fn(|k| line(i + k));
         for (j, to) in to.iter_mut().enumerate() {
-            let pair = |k: usize| F::fold(x[k][j], x[k + 1][j]);
+            let pair = |k: usize| F::fold(at(i + k, j), at(i + k + 1, j));
             let (low, high) = (F::fold(pair(0), pair(2)), F::fold(pair(4), pair(6)));
             *to = F::fold(*to, F::fold(low, high));
         }
         i += TOGETHER;
     }
     while i < rows {
-        for (to, &x) in to.iter_mut().zip(line(i)) {
-            *to = F::fold(*to, x);
+        for (j, to) in to.iter_mut().enumerate() {
+            *to = F::fold(*to, at(i, j));
         }
         i += 1;
+    }
+}
+
+/// `Σ a b` over the first axes: the output has the last ones. The bits are
+/// those of a product and its sum.
+///
+/// # Safety
+/// The contract of [`crate::kernels`]; the operands have one shape and are
+/// contiguous, and the output's elements divide theirs.
+pub(crate) unsafe fn sum_of_products<T: Scalar>(isa: Isa, x: [Value<'_, T>; 2], out: Out<'_, T>) {
+    if !out.add {
+        // SAFETY: the output's memory.
+        (0..out.len).for_each(|i| unsafe { out.data.add(i).write(T::ZERO) });
+    }
+    if out.len > 0 {
+        // SAFETY: the caller's contract.
+        unsafe { add_products(isa, x.map(|x| x.data), x[0].layout.len / out.len, out.len, out.data) }
+    }
+}
+
+dispatched! {
+    /// Adds the products of two planes, summed over the rows, to one row.
+    unsafe fn add_products<T: Scalar>(x: [*const T; 2], rows: usize, len: usize, to: *mut T) {
+        // SAFETY: the caller's contract.
+        unsafe {
+            if len == 1 {
+                let x = x.map(|x| std::slice::from_raw_parts(x, rows));
+                *to += tree_of::<T, Sum, 2>(x, |[a, b]| a * b);
+            } else {
+                columns::<T, Sum, 2>(x, len as isize, rows, len, to, &|[a, b]| a * b);
+            }
+        }
     }
 }
 

@@ -38,10 +38,10 @@ impl Side {
         Side { transposed: !self.transposed, ..self }
     }
 
-    /// (batch axes, rows, columns)
+    /// (batch axes, rows, columns) of an operand of this shape.
     #[inline(always)]
-    fn dims<T: Scalar>(self, v: &impl Values<T>) -> (&[usize], usize, usize) {
-        let (batch, rows, columns) = split(v.value(self.x).layout.dims);
+    fn matrix(self, dims: &[usize]) -> (&[usize], usize, usize) {
+        let (batch, rows, columns) = split(dims);
         if self.transposed { (batch, columns, rows) } else { (batch, rows, columns) }
     }
 
@@ -84,17 +84,13 @@ impl Matmul {
 
     #[track_caller]
     pub(crate) fn infer<'a, T: Scalar>(&self, v: &'a impl Values<T>) -> Inferred<'a> {
-        let ((batch_a, m, k), (batch_b, k_b, n)) = (self.a.dims(v), self.b.dims(v));
-        let shapes = || (v.value(self.a.x).layout.dims, v.value(self.b.x).layout.dims);
-        if k != k_b {
-            let (a, b) = shapes();
-            panic!("matmul: inner dimensions differ: {a:?} x {b:?}");
-        }
+        let (a, b) = (v.value(self.a.x).layout.dims, v.value(self.b.x).layout.dims);
+        let ((batch_a, m, k), (batch_b, k_b, n)) = (self.a.matrix(a), self.b.matrix(b));
+        assert!(k == k_b, "matmul: inner dimensions differ: {a:?} x {b:?}");
         if batch_a.is_empty() && batch_b.is_empty() {
             return Inferred::Fresh(Dims::from_buf_and_len([m, n, 0, 0, 0, 0, 0, 0], 2));
         }
         let Some(mut dims) = try_broadcast(batch_a, batch_b) else {
-            let (a, b) = shapes();
             panic!("matmul: batches do not broadcast: {a:?} x {b:?}");
         };
         dims.extend([m, n]);
@@ -115,8 +111,8 @@ impl Matmul {
                 }
             }
         }
-        let (batch_a, _, k) = self.a.dims(v);
-        let (batch_b, ..) = self.b.dims(v);
+        let (batch_a, _, k) = self.a.matrix(a.layout.dims);
+        let (batch_b, ..) = self.b.matrix(b.layout.dims);
         let (strides_a, strides_b) = (a.layout.strides, b.layout.strides);
         let (step_a, step_b) = (self.a.steps(strides_a), self.b.steps(strides_b));
         let backend = machine.gemm.get();
