@@ -201,7 +201,7 @@ fn opaque<T>(x: *const T) -> *const T {
 
 /// Asks for a line of memory to be in the first-level cache soon; any address will do.
 #[inline(always)]
-fn prefetch<T>(at: *const T) {
+pub(super) fn prefetch<T>(at: *const T) {
     #[cfg(all(target_arch = "x86_64", not(miri)))]
     // SAFETY: SSE is part of x86-64, and a prefetch never faults.
     unsafe {
