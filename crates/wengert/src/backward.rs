@@ -1,4 +1,4 @@
-//! The reverse sweep: one rule per op, two interpreters. Here are the methods
+//! The reverse sweep: one rule per op, several interpreters. Here are the methods
 //! which start either; `plain.rs` and `recorded.rs` have them.
 
 use crate::gradients::Gradients;
