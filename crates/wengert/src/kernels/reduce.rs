@@ -364,9 +364,9 @@ pub(crate) unsafe fn sum_of_products<T: Scalar>(isa: Isa, x: [Value<'_, T>; 2], 
         // SAFETY: the output's memory.
         (0..out.len).for_each(|i| unsafe { out.data.add(i).write(T::ZERO) });
     }
-    if out.len > 0 {
+    if let Some(rows) = x[0].layout.len.checked_div(out.len) {
         // SAFETY: the caller's contract.
-        unsafe { add_products(isa, x.map(|x| x.data), x[0].layout.len / out.len, out.len, out.data) }
+        unsafe { add_products(isa, x.map(|x| x.data), rows, out.len, out.data) }
     }
 }
 
