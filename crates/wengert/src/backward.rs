@@ -1,5 +1,6 @@
 //! The reverse sweep: one rule per op, several interpreters. Here are the methods
-//! which start either; `plain.rs` and `recorded.rs` have them.
+//! which start a plain or a recorded one; `plain.rs` (with `singles.rs`) and
+//! `recorded.rs` have them.
 
 use crate::gradients::Gradients;
 use crate::scalar::Scalar;

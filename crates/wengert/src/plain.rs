@@ -39,10 +39,24 @@ pub(crate) struct Sweep<T> {
 
 /// The adjoint of an entry; alive if the stamp is that of the sweep.
 pub(crate) struct Adjoint<T> {
-    pub(crate) stamp: Cell<u32>,
+    stamp: Cell<u32>,
     /// The tensor, or none if it has one element, which is `single`.
-    pub(crate) held: Cell<Held>,
+    held: Cell<Held>,
     pub(crate) single: Cell<T>,
+}
+
+impl<T> Adjoint<T> {
+    #[inline(always)]
+    pub(crate) fn is_pending(&self, stamp: u32) -> bool {
+        self.stamp.get() == stamp
+    }
+
+    /// Brings it to life.
+    #[inline(always)]
+    pub(crate) fn set(&self, stamp: u32, held: Held) {
+        self.stamp.set(stamp);
+        self.held.set(held);
+    }
 }
 
 impl<T> Default for Sweep<T> {
@@ -149,9 +163,7 @@ impl<T: Scalar> Emit for Plain<'_, T> {
         if let Op::Binary(Binary { f: Function::Mul, a, b }) = op
             && self.sums_products(layout, a, b)
         {
-            let (dims, len) = (layout.dims, layout.len);
-            let (data, add) = self.target(x, entry);
-            let out = Out { data, dims, len, add };
+            let out = self.out(x, entry);
             // SAFETY: as in `give_shaped`.
             return unsafe { sum_of_products(self.tape.machine.isa, [self.value(a), self.value(b)], out) };
         }
@@ -216,7 +228,7 @@ impl<T: Scalar> Interpreter for Plain<'_, T> {
     }
 }
 
-impl<T: Scalar> Plain<'_, T> {
+impl<'a, T: Scalar> Plain<'a, T> {
     /// The tensor of the pool which is named, or none.
     #[inline(always)]
     fn held(&self, id: Id) -> Held {
@@ -228,12 +240,15 @@ impl<T: Scalar> Plain<'_, T> {
     }
 
     /// Whether a product goes to an operand of this layout which was broadcast
-    /// along its first axes, and to nothing else: then it need not be stored
-    /// before it is summed.
+    /// along its first axes: then it need not be stored before it is summed.
     fn sums_products(&self, to: &Layout<'_>, a: Id, b: Id) -> bool {
-        let (a, b) = (self.value(a).layout, self.value(b).layout);
+        let a = self.value(a).layout;
+        if a.len <= to.len {
+            return false;
+        }
+        let b = self.value(b).layout;
         let ones = to.dims.iter().take_while(|&&dim| dim == 1).count();
-        a.len > to.len && a.contiguous && b.contiguous && a.dims == b.dims && a.dims.ends_with(&to.dims[ones..])
+        a.contiguous && b.contiguous && a.same_shape(b) && a.dims.ends_with(&to.dims[ones..])
     }
 
     #[inline(always)]
@@ -246,9 +261,7 @@ impl<T: Scalar> Plain<'_, T> {
     /// as its result.
     #[inline]
     fn give_shaped(&mut self, x: Id, entry: &Entry<T>, op: &Op) {
-        let layout = self.tape.layout(entry);
-        let (data, add) = self.target(x, entry);
-        let out = Out { data, dims: layout.dims, len: layout.len, add };
+        let out = self.out(x, entry);
         // SAFETY: the gradient of a leaf, or memory with one user: no operand
         // of the op shares it.
         unsafe { op.run(self, out, &self.tape.machine) }
@@ -312,12 +325,19 @@ impl<T: Scalar> Plain<'_, T> {
             // is handed over; the values of entries do.
             return self.set(x, entry, t);
         }
-        let (data, add) = self.target(x, entry);
-        let out = Out { data, dims: layout.dims, len: layout.len, add };
+        let out = self.out(x, entry);
         // SAFETY: as in `give_shaped`; `t` has another user if it is what is
         // in its place.
         unsafe { copy(self.tape.machine.isa, from, out) }
         self.sweep.pool.release(t);
+    }
+
+    /// [`Plain::target`], with the shape of `x`.
+    #[inline]
+    fn out(&mut self, x: Id, entry: &Entry<T>) -> Out<'a, T> {
+        let layout = self.tape.layout(entry);
+        let (data, add) = self.target(x, entry);
+        Out { data, dims: layout.dims, len: layout.len, add }
     }
 
     /// Where a contribution to `x` goes, and whether to add to it: memory of
@@ -378,14 +398,12 @@ impl<T: Scalar> Plain<'_, T> {
 
     #[inline(always)]
     fn is_pending(&self, x: Id) -> bool {
-        self.sweep.adjoints[x.index()].stamp.get() == self.sweep.stamp
+        self.sweep.adjoints[x.index()].is_pending(self.sweep.stamp)
     }
 
     #[inline(always)]
     fn set(&mut self, x: Id, entry: &Entry<T>, t: Held) {
-        let adjoint = &self.sweep.adjoints[x.index()];
-        adjoint.stamp.set(self.sweep.stamp);
-        adjoint.held.set(t);
+        self.sweep.adjoints[x.index()].set(self.sweep.stamp, t);
         if entry.is_leaf() {
             self.sweep.leaves.push(x);
         } else {

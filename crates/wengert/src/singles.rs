@@ -52,12 +52,11 @@ impl<T: Scalar> Emit for Singles<'_, T> {
         }
         let contribution = self.result(op);
         let adjoint = &self.adjoints[x.index()];
-        if adjoint.stamp.get() == self.stamp {
+        if adjoint.is_pending(self.stamp) {
             return adjoint.single.set(adjoint.single.get() + contribution);
         }
         adjoint.single.set(contribution);
-        adjoint.held.set(Held::NONE);
-        adjoint.stamp.set(self.stamp);
+        adjoint.set(self.stamp, Held::NONE);
         if entry.is_leaf() {
             self.leaves.push(x);
         } else {
@@ -111,7 +110,7 @@ impl<'a, T: Scalar> Singles<'a, T> {
         while self.pending > 0 {
             let at = index - 1;
             let adjoint = &self.adjoints[at];
-            if adjoint.stamp.get() == self.stamp {
+            if adjoint.is_pending(self.stamp) {
                 let entry = &self.entries[at];
                 let (y, g) = (Id::entry(at), Id::adjoint(at));
                 self.g = adjoint.single.get();

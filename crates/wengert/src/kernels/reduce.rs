@@ -164,15 +164,24 @@ fn step<T: Scalar, F: Fold<T>, const N: usize>(lanes: &mut [T], x: [&[T]; N], at
     }
 }
 
+/// An output to fold into: empty, but for what it is added to.
+///
+/// # Safety
+/// The output's part of the contract of [`crate::kernels`].
+unsafe fn begin<T: Scalar, F: Fold<T>>(out: &Out<'_, T>) {
+    if !out.add {
+        // SAFETY: the caller's contract.
+        (0..out.len).for_each(|i| unsafe { out.data.add(i).write(F::EMPTY) });
+    }
+}
+
 /// Folds the axes of `mask` away.
 ///
 /// # Safety
 /// The contract of [`crate::kernels`]; `out` holds the kept axes.
 pub(crate) unsafe fn reduce<T: Scalar, F: Fold<T>>(isa: Isa, x: Value<'_, T>, mask: u64, out: Out<'_, T>) {
-    if !out.add {
-        // SAFETY: the caller's contract.
-        (0..out.len).for_each(|i| unsafe { out.data.add(i).write(F::EMPTY) });
-    }
+    // SAFETY: the caller's contract.
+    unsafe { begin::<T, F>(&out) };
     if let Some((together, rows, len)) = matrix(&x, mask) {
         // SAFETY: the caller's contract: rows of a contiguous tensor.
         return unsafe {
@@ -360,10 +369,8 @@ unsafe fn fold_block<T: Scalar, F: Fold<T>, const N: usize>(
 /// The contract of [`crate::kernels`]; the operands have one shape and are
 /// contiguous, and the output's elements divide theirs.
 pub(crate) unsafe fn sum_of_products<T: Scalar>(isa: Isa, x: [Value<'_, T>; 2], out: Out<'_, T>) {
-    if !out.add {
-        // SAFETY: the output's memory.
-        (0..out.len).for_each(|i| unsafe { out.data.add(i).write(T::ZERO) });
-    }
+    // SAFETY: the caller's contract.
+    unsafe { begin::<T, Sum>(&out) };
     if let Some(rows) = x[0].layout.len.checked_div(out.len) {
         // SAFETY: the caller's contract.
         unsafe { add_products(isa, x.map(|x| x.data), rows, out.len, out.data) }

@@ -84,10 +84,10 @@ pub(crate) const ELEMENTWISE: &[Entry] = &[
     }),
     op!(&["where_mask"], Pair, NonZero, |_, x| x[0].square().where_mask(x[0].gt(0.0), x[1].exp())),
     op!(&["masked_fill"], One, NonZero, |_, x| x[0].square().masked_fill(x[0].lt(0.0), 2.0) * x[0]),
-    // Parts.
 ];
 
 pub(crate) const OPS: &[Entry] = &[
+    // Parts.
     op!(&["squeeze", "unsqueeze"], One, All, |_, x| x[0].square().unsqueeze(0).unsqueeze(-1).squeeze()),
     op!(&["squeeze_axis", "flatten"], Axis, All, |_, x| x[0].unsqueeze(1).square().squeeze_axis(1).flatten(0, -1)),
     op!(&["narrow"], Axis, All, |_, x| x[0].square().narrow(0, 1, x[0].shape()[0] - 1).exp()),
