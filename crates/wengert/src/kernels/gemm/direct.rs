@@ -338,7 +338,8 @@ unsafe fn blocks_of_tiles<T: GemmScalar>(
     let packed_b = packed_b.wrapping_add(packed_b.align_offset(ALIGN));
     let packed_a = packed_b.wrapping_add(plan.packed(kernels, [m, n, k])[0]);
     for (jc, nc) in blocks(n, plan.nc) {
-        for (pc, kc) in blocks(k, plan.kc) {
+        // Of equal depth: a shallow last one would read and write C for little.
+        for (pc, kc) in blocks(k, k.div_ceil(k.div_ceil(plan.kc))) {
             // SAFETY: the caller's contract: B has this block; scratch has room
             // for it, by the check of its length.
             unsafe { pack_columns(kernels, m, nc, kc, b.from(pc, jc), packed_b) };

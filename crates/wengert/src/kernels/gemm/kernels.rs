@@ -110,14 +110,14 @@ macro_rules! instruction_set {
 /// 48 and 1024 KiB.
 #[cfg(any(all(target_arch = "x86_64", not(miri)), test))]
 static LARGE: Caches = Caches {
-    b_in_place: 1 << 19,
+    b_in_place: 1 << 15,
     few_rows: 96,
-    sliver_rows: 500,
-    apart_sliver_rows: 500,
+    sliver_rows: 96,
+    apart_sliver_rows: 96,
     nc: 1024,
     panel_kc: 2048,
     pack_a: 256,
-    pack_apart_a: 256,
+    pack_apart_a: 16,
     dots_from: [1, 1, 8],
 };
 

@@ -24,7 +24,7 @@ pub(super) struct Tile<T> {
 
 /// From this k on, C is asked for before the sums begin: by then it may have
 /// left the caches which are near.
-const LONG_K: usize = 128;
+const LONG_K: usize = 32;
 /// A line of cache, in bytes.
 const LINE: usize = 64;
 
