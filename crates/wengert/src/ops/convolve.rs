@@ -65,8 +65,9 @@ impl<T: Scalar> Work<'_, T> {
     /// The contract of [`gemm::gemm`].
     unsafe fn gemm(&mut self, [m, n, k]: [usize; 3], a: Mat<T>, b: Mat<T>, to: *mut T, add: bool) {
         let Machine { isa, gemm, .. } = self.machine;
+        let start = add.then_some(rows(to.cast_const(), n));
         // SAFETY: the caller's contract.
-        unsafe { gemm::gemm(gemm.get(), *isa, m, n, k, a, b, to, n as isize, add, self.scratch) }
+        unsafe { gemm::gemm(gemm.get(), *isa, m, n, k, a, b, to, n as isize, start, self.scratch) }
     }
 
     /// The columns of the channels of one group, from its first image.

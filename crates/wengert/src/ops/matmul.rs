@@ -100,17 +100,18 @@ impl Matmul {
     pub(crate) unsafe fn run<T: Scalar>(&self, v: &impl Values<T>, out: Out<'_, T>, machine: &Machine<T>) {
         let (a, b) = (v.value(self.a.x), v.value(self.b.x));
         let (batch, m, n) = split(out.dims);
-        let add = out.add || self.row.is_some();
-        if let Some(row) = self.row {
-            let row = v.value(row);
+        // What the products are added to: a row for all, or what C holds.
+        let mut row = self.row.map(|row| v.value(row));
+        let mut add = out.add;
+        if let Some(strided) = row.take_if(|row| add || !row.layout.contiguous) {
             // SAFETY: the caller's contract: a row as long as those of the output.
-            unsafe {
-                match row.layout.contiguous && !out.add {
-                    true => (0..m).for_each(|i| out.data.add(i * n).copy_from_nonoverlapping(row.data, n)),
-                    false => copy(machine.isa, row, out),
-                }
-            }
+            unsafe { copy(machine.isa, strided, out) };
+            add = true;
         }
+        let start = |c: *mut T| match row {
+            Some(row) => Some(Mat { data: row.data, rs: 0, cs: 1 }),
+            None => add.then_some(Mat { data: c.cast_const(), rs: n as isize, cs: 1 }),
+        };
         let (batch_a, _, k) = self.a.matrix(a.layout.dims);
         let (batch_b, ..) = self.b.matrix(b.layout.dims);
         let (strides_a, strides_b) = (a.layout.strides, b.layout.strides);
@@ -125,7 +126,7 @@ impl Matmul {
                 let a = Mat { data: a.data.wrapping_offset(at_a), rs: step_a.0, cs: step_a.1 };
                 let b = Mat { data: b.data.wrapping_offset(at_b), rs: step_b.0, cs: step_b.1 };
                 let c = out.data.offset(at_out);
-                gemm::gemm(backend, machine.isa, m, n, k, a, b, c, n as isize, add, scratch);
+                gemm::gemm(backend, machine.isa, m, n, k, a, b, c, n as isize, start(c), scratch);
             }
         };
         if batch.is_empty() {
@@ -136,7 +137,7 @@ impl Matmul {
                 let a = Mat { data: a.data, rs: step_a.0, cs: step_a.1 };
                 let b = Mat { data: b.data, rs: step_b.0, cs: step_b.1 };
                 let isa = machine.isa;
-                let product = Product { backend, isa, a, b, c: out.data, rsc: n as isize, add };
+                let product = Product { backend, isa, a, b, c: out.data, rsc: n as isize, start: start(out.data) };
                 let scratch = threads.count() * product.scratch_len(blocks);
                 // SAFETY: as above.
                 return machine.with_scratch(scratch, |scratch| unsafe { product.run(threads, blocks, scratch) });

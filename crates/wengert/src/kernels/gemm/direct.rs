@@ -5,7 +5,7 @@ use core::mem::MaybeUninit;
 use super::dots::Dots;
 use super::kernels::{Kernels, Shape};
 use super::tile::Tile;
-use super::{GemmScalar, Mat};
+use super::{GemmScalar, Mat, begin};
 
 /// How products are cut and packed for the caches which come with an
 /// instruction set, by measurement.
@@ -222,18 +222,21 @@ pub(super) unsafe fn gemm<T: GemmScalar>(
     b: Mat<T>,
     c: *mut T,
     rsc: isize,
-    add: bool,
+    start: Option<Mat<T>>,
     scratch: &mut [MaybeUninit<T>],
 ) {
     // SAFETY: the caller's contract, passed on; the transpose of C = A B is
     // C^T = B^T A^T.
     unsafe {
         if takes_dots(kernels, [m, n, k], a.cs, b.rs) {
-            let d = Dots { n, k, a: a.data, a_rs: a.rs, b: b.data, b_cs: b.cs, c, c_rs: rsc, c_cs: 1, add };
+            let d = Dots { n, k, a: a.data, a_rs: a.rs, b: b.data, b_cs: b.cs, c, c_rs: rsc, c_cs: 1, start };
             return if m <= n { dots(kernels, m, d) } else { dots(kernels, n, d.transposed(m)) };
         }
         if n == 1 && rsc == 1 && a.rs == 1 {
-            return tiles(kernels, [1, m, k], b.transposed(), a.transposed(), c, 1, add, scratch);
+            // The one element of a row stands for all rows, which are columns now.
+            begin([m, 1], c, 1, start);
+            let start = start.map(|_| Mat { data: c.cast_const(), rs: 1, cs: 1 });
+            return tiles(kernels, [1, m, k], b.transposed(), a.transposed(), c, 1, start, scratch);
         }
         let last = dot_columns(kernels, [m, n, k], a.cs);
         let n = n - last;
@@ -242,11 +245,11 @@ pub(super) unsafe fn gemm<T: GemmScalar>(
             assert!(scratch.len() >= last * width, "gemm: {} of {} elements of scratch", scratch.len(), last * width);
             let packed = scratch.as_mut_ptr().cast::<T>();
             (kernels.pack)(last, k, b.from(0, n).transposed(), packed, width);
-            let (c, b_cs) = (c.add(n), width as isize);
-            let d = Dots { n: last, k, a: a.data, a_rs: a.rs, b: packed, b_cs, c, c_rs: rsc, c_cs: 1, add };
+            let (c, b_cs, start) = (c.add(n), width as isize, start.map(|start| start.from(0, n)));
+            let d = Dots { n: last, k, a: a.data, a_rs: a.rs, b: packed, b_cs, c, c_rs: rsc, c_cs: 1, start };
             dots(kernels, last, d.transposed(m));
         }
-        tiles(kernels, [m, n, k], a, b, c, rsc, add, scratch);
+        tiles(kernels, [m, n, k], a, b, c, rsc, start, scratch);
     }
 }
 
@@ -266,7 +269,8 @@ unsafe fn dots<T: GemmScalar>(kernels: &Kernels<T>, m: usize, d: Dots<T>) {
                 let a = d.a.offset(row * d.a_rs);
                 let b = d.b.offset(column * d.b_cs);
                 let c = d.c.offset(row * d.c_rs + column * d.c_cs);
-                (kernels.dots[rows - 1])(&Dots { n, a, b, c, ..d });
+                let start = d.start.map(|start| start.from(i, j));
+                (kernels.dots[rows - 1])(&Dots { n, a, b, c, start, ..d });
             }
             i += rows;
         }
@@ -286,22 +290,22 @@ unsafe fn tiles<T: GemmScalar>(
     b: Mat<T>,
     c: *mut T,
     c_rs: isize,
-    add: bool,
+    start: Option<Mat<T>>,
     scratch: &mut [MaybeUninit<T>],
 ) {
     if kernels.in_place(n, k, b.cs) {
         let rows = Rows { m, a, packed: None };
         // SAFETY: the caller's contract.
-        return unsafe { strips(kernels, m, n, k, &rows, Columns::InPlace(b), c, c_rs, add) };
+        return unsafe { strips(kernels, m, n, k, &rows, Columns::InPlace(b), c, c_rs, start) };
     }
     let [whole, rest] = whole_columns(kernels, n, b.cs);
     // SAFETY: the caller's contract, for some of the columns.
     unsafe {
         if whole > 0 {
-            blocks_of_tiles(kernels, [m, whole, k], a, b, c, c_rs, add, scratch);
+            blocks_of_tiles(kernels, [m, whole, k], a, b, c, c_rs, start, scratch);
         }
         if rest > 0 {
-            blocks_of_tiles(kernels, [m, rest, k], a, b.from(0, whole), c.add(whole), c_rs, add, scratch);
+            blocks_of_tiles(kernels, [m, rest, k], a, b.from(0, whole), c.add(whole), c_rs, start.map(|start| start.from(0, whole)), scratch);
         }
     }
 }
@@ -320,15 +324,18 @@ unsafe fn blocks_of_tiles<T: GemmScalar>(
     b: Mat<T>,
     c: *mut T,
     c_rs: isize,
-    add: bool,
+    start: Option<Mat<T>>,
     scratch: &mut [MaybeUninit<T>],
 ) {
     let plan = Plan::new(kernels, [m, n, k], a.cs, b.cs);
+    // The first terms are added to the start, the others to what is there then.
+    let sum = Mat { data: c.cast_const(), rs: c_rs, cs: 1 };
+    let starts = |pc| if pc == 0 { start } else { Some(sum) };
     if !plan.pack_b {
         for (pc, kc) in blocks(k, plan.kc) {
             let rows = Rows { m, a: a.from(0, pc), packed: None };
             // SAFETY: the caller's contract: this block of A, B and C exists.
-            unsafe { strips(kernels, m, n, kc, &rows, Columns::InPlace(b.from(pc, 0)), c, c_rs, add || pc > 0) };
+            unsafe { strips(kernels, m, n, kc, &rows, Columns::InPlace(b.from(pc, 0)), c, c_rs, starts(pc)) };
         }
         return;
     }
@@ -351,7 +358,8 @@ unsafe fn blocks_of_tiles<T: GemmScalar>(
                         rows = pack_rows(kernels, rows, kc, packed_a);
                     }
                     let c = c.offset(ic as isize * c_rs).add(jc);
-                    strips(kernels, m, nc, kc, &rows, Columns::Packed(packed_b), c, c_rs, add || pc > 0);
+                    let start = starts(pc).map(|start| start.from(ic, jc));
+                    strips(kernels, m, nc, kc, &rows, Columns::Packed(packed_b), c, c_rs, start);
                 }
             }
         }
@@ -451,7 +459,7 @@ unsafe fn strips<T: GemmScalar>(
     b: Columns<T>,
     c: *mut T,
     c_rs: isize,
-    add: bool,
+    start: Option<Mat<T>>,
 ) {
     let mut j = 0;
     while j < n {
@@ -471,7 +479,8 @@ unsafe fn strips<T: GemmScalar>(
             // SAFETY: the caller's contract: these rows and columns exist.
             unsafe {
                 let c = c.offset(i as isize * c_rs).add(j);
-                (shape.tiles[tile_rows - 1])(&Tile { k, a, b, b_rs, c, c_rs, last, add });
+                let (start, start_rs) = start.map_or((core::ptr::null(), 0), |start| (start.from(i, j).data, start.rs));
+                (shape.tiles[tile_rows - 1])(&Tile { k, a, b, b_rs, c, c_rs, last, start, start_rs });
             }
             i += tile_rows;
         }

@@ -1,5 +1,6 @@
 //! The inner loop of products along contiguous k: blocks of dot products.
 
+use super::Mat;
 use super::simd::{MAX_LANES, Simd};
 
 /// `MR` rows of C as dot products along k.
@@ -17,15 +18,16 @@ pub(super) struct Dots<T> {
     pub(super) c: *mut T,
     pub(super) c_rs: isize,
     pub(super) c_cs: isize,
-    /// Add to C instead of writing it.
-    pub(super) add: bool,
+    /// What the products are added to, `MR` x n, any strides.
+    pub(super) start: Option<Mat<T>>,
 }
 
 impl<T> Dots<T> {
     /// The same products with A's `m` rows as columns: C^T = B^T A^T.
     pub(super) fn transposed(self, m: usize) -> Self {
-        let Dots { a, a_rs, b, b_cs, c_rs, c_cs, .. } = self;
-        Dots { n: m, a: b, a_rs: b_cs, b: a, b_cs: a_rs, c_rs: c_cs, c_cs: c_rs, ..self }
+        let Dots { n: _, k, a, a_rs, b, b_cs, c, c_rs, c_cs, start } = self;
+        let start = start.map(Mat::transposed);
+        Dots { n: m, k, a: b, a_rs: b_cs, b: a, b_cs: a_rs, c, c_rs: c_cs, c_cs: c_rs, start }
     }
 }
 
@@ -105,7 +107,10 @@ unsafe fn dot_block<V: Simd, const MR: usize, const NC: usize, const CHAINS: usi
             for v in 0..NC.min(columns) {
                 let to = d.c.offset(i as isize * d.c_rs + (j + v) as isize * d.c_cs);
                 let sum = sums[i * NC + v];
-                to.write(if d.add { to.read() + sum } else { sum });
+                to.write(match d.start {
+                    Some(start) => start.from(i, j + v).data.read() + sum,
+                    None => sum,
+                });
             }
         }
     }

@@ -1,6 +1,6 @@
 //! The matrixmultiply crate as a backend.
 
-use super::{GemmScalar, Mat};
+use super::{GemmScalar, Mat, begin};
 
 pub(super) use matrixmultiply::{dgemm, sgemm};
 
@@ -22,11 +22,12 @@ pub(super) unsafe fn gemm<T: GemmScalar>(
     b: Mat<T>,
     c: *mut T,
     rsc: isize,
-    add: bool,
+    start: Option<Mat<T>>,
 ) {
-    let beta = if add { T::UNIT } else { T::default() };
+    let beta = if start.is_some() { T::UNIT } else { T::default() };
     // SAFETY: the caller's contract, passed on.
     unsafe {
+        begin([m, n], c, rsc, start);
         (T::MATRIXMULTIPLY)(m, k, n, T::UNIT, a.data, a.rs, a.cs, b.data, b.rs, b.cs, beta, c, rsc, 1);
     }
 }

@@ -1,4 +1,4 @@
-//! Matrix products: C = A B, or C += A B.
+//! Matrix products: C = A B, or C = S + A B, where S may be C itself.
 //!
 //! * `simd.rs` says what a vector can do; `x86.rs` has those of SSE2, AVX2 and
 //!   AVX-512, `lanes.rs` arrays for all other targets;
@@ -130,18 +130,20 @@ pub(crate) fn scratch_len<T: GemmScalar>(
     }
 }
 
-/// C = A B, or C += A B when `add` is set.
+/// C = A B, or C = S + A B with a `start` S.
 ///
 /// A is m x k, B is k x n, C is m x n with unit column stride and row stride
-/// `rsc`. With k = 0 the product is zero. Without `add`, C is only written, so
-/// it may be uninitialised.
+/// `rsc`; S is m x n with unit column stride: C itself, or a row which stands
+/// for all of them, with row stride 0. With k = 0 the product is zero. Without
+/// a start, or with another than C, C is only written, so it may be
+/// uninitialised.
 ///
 /// # Safety
 ///
 /// * the machine has the instruction set `isa`, as what [`Isa::detect`] returns;
-/// * A and B may be read, and C written, at every element;
-/// * with `add`, C is initialised;
-/// * C overlaps neither operand, and its rows do not overlap.
+/// * A, B and S may be read, and C written, at every element;
+/// * C overlaps neither operand, its rows do not overlap, and S is C or does
+///   not overlap it.
 ///
 /// # Panics
 ///
@@ -157,32 +159,40 @@ pub(crate) unsafe fn gemm<T: GemmScalar>(
     b: Mat<T>,
     c: *mut T,
     rsc: isize,
-    add: bool,
+    start: Option<Mat<T>>,
     scratch: &mut [MaybeUninit<T>],
 ) {
     if m == 0 || n == 0 {
         return;
     }
     if k == 0 {
-        if !add {
-            for i in 0..m {
-                // SAFETY: C may be written; row i has n elements.
-                unsafe {
-                    let row = c.offset(i as isize * rsc);
-                    core::slice::from_raw_parts_mut(row.cast::<MaybeUninit<T>>(), n)
-                        .fill(MaybeUninit::new(T::default()));
-                }
-            }
-        }
-        return;
+        let zero = [T::default()];
+        let zero = Mat { data: zero.as_ptr(), rs: 0, cs: 0 };
+        // SAFETY: the caller's contract, passed on.
+        return unsafe { begin([m, n], c, rsc, Some(start.unwrap_or(zero))) };
     }
     // SAFETY: the caller's contract, passed on.
     unsafe {
         match backend {
-            GemmBackend::MatrixMultiply => mm::gemm([m, n, k], a, b, c, rsc, add),
+            GemmBackend::MatrixMultiply => mm::gemm([m, n, k], a, b, c, rsc, start),
             GemmBackend::Auto | GemmBackend::Direct => {
-                direct::gemm(T::kernels(isa), [m, n, k], a, b, c, rsc, add, scratch);
+                direct::gemm(T::kernels(isa), [m, n, k], a, b, c, rsc, start, scratch);
             }
+        }
+    }
+}
+
+/// Copies a start to C, unless that is what it is.
+///
+/// # Safety
+///
+/// As for [`gemm`], of C and the start, which may have any strides here.
+unsafe fn begin<T: Copy>([m, n]: [usize; 2], c: *mut T, rsc: isize, start: Option<Mat<T>>) {
+    let Some(start) = start.filter(|start| !core::ptr::eq(start.data, c)) else { return };
+    for i in 0..m {
+        for j in 0..n {
+            // SAFETY: the caller's contract: both have this element.
+            unsafe { c.offset(i as isize * rsc).add(j).write(*start.from(i, j).data) };
         }
     }
 }

@@ -30,7 +30,7 @@ pub(crate) struct Blocks {
 
 /// A product of which several threads compute parts.
 ///
-/// C = A B or C += A B as [`gemm`] has it.
+/// C = A B or C = S + A B as [`gemm`] has it.
 pub(crate) struct Product<T> {
     pub(crate) backend: GemmBackend,
     pub(crate) isa: Isa,
@@ -38,7 +38,7 @@ pub(crate) struct Product<T> {
     pub(crate) b: Mat<T>,
     pub(crate) c: *mut T,
     pub(crate) rsc: isize,
-    pub(crate) add: bool,
+    pub(crate) start: Option<Mat<T>>,
 }
 
 // SAFETY: pointers and numbers; reading and writing what they point to is up
@@ -95,7 +95,7 @@ impl<T: GemmScalar + Send + Sync> Product<T> {
         let each = scratch.len() / threads.count();
         let scratch = Pointer::new(scratch.as_mut_ptr());
         threads.run(blocks.count(), &|thread, block| {
-            let Product { backend, isa, a, b, c, rsc, add } = *self;
+            let Product { backend, isa, a, b, c, rsc, start } = *self;
             let (rows, columns) = blocks.get(block);
             let (a, b) = (a.from(rows.start, 0), b.from(0, columns.start));
             // SAFETY: the caller's contract for a part of C which no other
@@ -104,7 +104,8 @@ impl<T: GemmScalar + Send + Sync> Product<T> {
             unsafe {
                 let scratch = core::slice::from_raw_parts_mut(scratch.get().add(thread * each), each);
                 let c = c.offset(rows.start as isize * rsc).add(columns.start);
-                gemm(backend, isa, rows.len(), columns.len(), blocks.k, a, b, c, rsc, add, scratch);
+                let start = start.map(|start| start.from(rows.start, columns.start));
+                gemm(backend, isa, rows.len(), columns.len(), blocks.k, a, b, c, rsc, start, scratch);
             }
         });
     }
@@ -137,14 +138,15 @@ mod tests {
             for (rows, columns) in [(1, 1), (3, 4), (7, 3), (2, 10), (7, 10)] {
                 let blocks = Blocks { m, n, k, rows, columns };
                 let mut c = vec![1.0; m * n];
+                let data = c.as_mut_ptr();
                 let product = Product {
                     backend: GemmBackend::Direct,
                     isa: Isa::detect(),
                     a: Mat { data: a.as_ptr(), rs: k as isize, cs: 1 },
                     b: Mat { data: b.as_ptr(), rs: n as isize, cs: 1 },
-                    c: c.as_mut_ptr(),
+                    c: data,
                     rsc: n as isize,
-                    add: true,
+                    start: Some(Mat { data, rs: n as isize, cs: 1 }),
                 };
                 let len = product.scratch_len(blocks) * threads.count();
                 let mut scratch = vec![MaybeUninit::uninit(); len];

@@ -95,7 +95,7 @@ impl<T: Element> Operand<T> {
     }
 }
 
-/// One product, written and added, by each of `machines`.
+/// One product, from every start, by each of `machines`.
 fn check<T: Element>(machines: &[(GemmBackend, Isa)], [m, n, k]: [usize; 3], lie_a: Lie, lie_b: Lie, gap: usize) {
     let a = Operand::<T>::new(m, k, lie_a, 7 * m + k);
     let b = Operand::<T>::new(k, n, lie_b, 11 * n + 3 * k + 5);
@@ -116,8 +116,11 @@ fn check<T: Element>(machines: &[(GemmBackend, Isa)], [m, n, k]: [usize; 3], lie
     }
 
     for &(backend, isa) in machines {
-        for add in [false, true] {
+        for start in ["nothing", "what is there", "a row"] {
+            let add = start == "what is there";
             let before = if add { T::new(0.75) } else { T::NAN };
+            let row: Vec<T> = (0..n).map(|j| T::new(j as f64 - 1.5)).collect();
+            let start_at = |j: usize| if add { 0.75 } else if start == "a row" { row[j].get() } else { 0.0 };
             let mut c = vec![before; c_len];
             let len = scratch_len::<T>(backend, isa, m, n, k, (a.rs, a.cs), (b.rs, b.cs));
             let mut scratch = vec![MaybeUninit::<T>::uninit(); len];
@@ -125,10 +128,15 @@ fn check<T: Element>(machines: &[(GemmBackend, Isa)], [m, n, k]: [usize; 3], lie
             // n, and only instruction sets which are available are tried.
             unsafe {
                 let c = c.as_mut_ptr();
-                gemm(backend, isa, m, n, k, a.mat(), b.mat(), c, rsc as isize, add, &mut scratch);
+                let start = match start {
+                    "nothing" => None,
+                    "a row" => Some(Mat { data: row.as_ptr(), rs: 0, cs: 1 }),
+                    _ => Some(Mat { data: c.cast_const(), rs: rsc as isize, cs: 1 }),
+                };
+                gemm(backend, isa, m, n, k, a.mat(), b.mat(), c, rsc as isize, start, &mut scratch);
             }
             let what = format!(
-                "{m}x{n}x{k} {lie_a:?} {lie_b:?} {backend:?} {isa:?} add {add} {}",
+                "{m}x{n}x{k} {lie_a:?} {lie_b:?} {backend:?} {isa:?} to {start} {}",
                 core::any::type_name::<T>()
             );
             for (at, &x) in c.iter().enumerate() {
@@ -139,7 +147,7 @@ fn check<T: Element>(machines: &[(GemmBackend, Isa)], [m, n, k]: [usize; 3], lie
                     continue;
                 }
                 let (sum, size) = expected[i * n + j];
-                let (sum, size) = if add { (sum + 0.75, size + 0.75) } else { (sum, size) };
+                let (sum, size) = (sum + start_at(j), size + start_at(j).abs());
                 // Each of k + 1 roundings is of a part of the sum of magnitudes.
                 let bound = size * (k + 1) as f64 * T::EPSILON;
                 let error = (x.get() - sum).abs();
@@ -269,7 +277,7 @@ fn nan_times_zero_is_nan() {
                         let c_data = c.as_mut_ptr();
                         // SAFETY: squares with all their elements, on what this machine has.
                         unsafe {
-                            gemm(backend, isa, size, size, size, a, b, c_data, size as isize, false, &mut scratch);
+                            gemm(backend, isa, size, size, size, a, b, c_data, size as isize, None, &mut scratch);
                         }
                         assert!(c.iter().all(|c| c.get().is_nan()), "{size} {backend:?} {isa:?}");
                     }
@@ -320,7 +328,7 @@ fn kernels_of_other_targets() {
                 // SAFETY: the operands own what their strides reach, C has m rows
                 // of n, and these kernels ask for nothing special of the machine.
                 unsafe {
-                    direct::gemm(kernels, [m, n, k], a.mat(), b.mat(), c.as_mut_ptr(), n as isize, false, &mut scratch);
+                    direct::gemm(kernels, [m, n, k], a.mat(), b.mat(), c.as_mut_ptr(), n as isize, None, &mut scratch);
                 }
                 for (at, x) in c.iter().enumerate() {
                     let sum: f64 = (0..k).map(|p| a.get(at / n, p) * b.get(p, at % n)).sum();

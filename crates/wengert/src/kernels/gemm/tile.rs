@@ -18,8 +18,10 @@ pub(super) struct Tile<T> {
     pub(super) c_rs: isize,
     /// How many lanes of the last vector are columns: 1 to all.
     pub(super) last: usize,
-    /// Add to C instead of writing it.
-    pub(super) add: bool,
+    /// What the products are added to, `MR` x columns with unit column stride,
+    /// or null.
+    pub(super) start: *const T,
+    pub(super) start_rs: isize,
 }
 
 /// From this k on, C is asked for before the sums begin: by then it may have
@@ -58,17 +60,19 @@ unsafe fn finish<V: Simd, const MR: usize, const NV: usize, const PARTIAL: bool>
     }
     // SAFETY: the caller's contract.
     let sums = unsafe { walk::<V, MR, NV, PARTIAL>(t) };
+    let starts = !t.start.is_null();
     for (i, row) in sums.iter().enumerate() {
         for (v, &sum) in row.iter().enumerate() {
             // SAFETY: the caller's contract: C has `MR` rows of `last` lanes
-            // after `NV - 1` whole vectors; only `add` reads it.
+            // after `NV - 1` whole vectors, and so has the start if there is one.
             unsafe {
                 let to = t.c.offset(i as isize * t.c_rs).add(v * V::LANES);
+                let start = t.start.wrapping_offset(i as isize * t.start_rs).wrapping_add(v * V::LANES);
                 if PARTIAL && v == NV - 1 {
-                    let sum = if t.add { sum.add(V::load_first(to, t.last)) } else { sum };
+                    let sum = if starts { sum.add(V::load_first(start, t.last)) } else { sum };
                     sum.store_first(to, t.last);
                 } else {
-                    let sum = if t.add { sum.add(V::load(to)) } else { sum };
+                    let sum = if starts { sum.add(V::load(start)) } else { sum };
                     sum.store(to);
                 }
             }
