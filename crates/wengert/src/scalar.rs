@@ -94,6 +94,10 @@ pub trait Scalar:
     const INFINITY: Self;
     /// Not a number.
     const NAN: Self;
+    /// The smallest positive number which is not subnormal.
+    const MIN_POSITIVE: Self;
+    /// From 1 to the next number.
+    const EPSILON: Self;
     /// The type's name, `"f32"` or `"f64"`.
     const NAME: &'static str;
 
@@ -253,6 +257,8 @@ macro_rules! scalar {
             const NEG_INFINITY: Self = $t::NEG_INFINITY;
             const INFINITY: Self = $t::INFINITY;
             const NAN: Self = $t::NAN;
+            const MIN_POSITIVE: Self = $t::MIN_POSITIVE;
+            const EPSILON: Self = $t::EPSILON;
             const NAME: &'static str = stringify!($t);
 
             #[inline(always)]

@@ -2,7 +2,7 @@
 
 use wengert::{Gradients, Params, Scalar, Threads};
 
-use super::{CHUNK, Optimizer, Progress, below_one, grow, non_negative};
+use super::{CHUNK, Optimizer, Progress, below_one, grow, kept, non_negative};
 
 /// What the two have in common.
 #[derive(Clone, Debug)]
@@ -59,16 +59,25 @@ impl<T: Scalar> Moments<T> {
             // In f64, as 1 - β^t cancels.
             let correction1 = 1.0 - beta1.powf(run.step as f64);
             let correction2 = 1.0 - beta2.powf(run.step as f64);
+            let [take1, take2] = [beta1, beta2].map(|beta| 1.0 - beta);
+            let [tiny, epsilon] = [T::MIN_POSITIVE, T::EPSILON].map(T::to_f64);
+            // Gradients whose squares would be subnormal are left out where
+            // `eps` outweighs their means by more than any rounding shows.
+            let root = (tiny / take2).sqrt();
+            let squares = if self.eps * epsilon / 4.0 >= root { 1.0 } else { 0.0 };
             let c = Coefficients {
                 sign: if self.maximize { -T::ONE } else { T::ONE },
                 penalty: T::from_f64(penalty),
                 shrink: T::from_f64(shrink),
-                take1: T::from_f64(1.0 - beta1),
+                take1: T::from_f64(take1),
                 keep2: T::from_f64(beta2),
-                take2: T::from_f64(1.0 - beta2),
+                take2: T::from_f64(take2),
                 unbias: T::from_f64(1.0 / correction2.sqrt()),
                 eps: T::from_f64(self.eps),
                 rate: T::from_f64(self.lr / correction1),
+                least_mean: T::from_f64(tiny / take1),
+                least_gradient: T::from_f64(squares * root),
+                least_square: T::from_f64(squares * 2.0 * tiny),
             };
             let at = run.range.clone();
             let (p, g) = (&mut p[at.clone()], &g[at.clone()]);
@@ -102,6 +111,11 @@ struct Coefficients<T> {
     eps: T,
     /// `η / (1 - β₁^t)`
     rate: T,
+    /// See [`kept`]: of means, of gradients before they are squared, and of
+    /// means of squares.
+    least_mean: T,
+    least_gradient: T,
+    least_square: T,
 }
 
 impl<T: Scalar> Coefficients<T> {
@@ -109,8 +123,9 @@ impl<T: Scalar> Coefficients<T> {
     #[inline(always)]
     fn moments(&self, p: T, g: T, m: &mut T, v: &mut T) {
         let g = self.sign * g + self.penalty * p;
-        *m += self.take1 * (g - *m);
-        *v = self.keep2 * *v + self.take2 * (g * g);
+        *m = kept(*m + self.take1 * (g - *m), self.least_mean);
+        let g = kept(g, self.least_gradient);
+        *v = kept(self.keep2 * *v + self.take2 * (g * g), self.least_square);
     }
 
     /// The parameter after the step.
@@ -308,3 +323,16 @@ optimizer!(
 pub struct AdamW<T: Scalar = f32>(Moments<T>);
 
 optimizer!(AdamW, 0.01, true, "The weight decay `λ`: every step shrinks the parameter by `η λ` of itself.");
+
+#[cfg(test)]
+mod tests {
+    use super::super::one_push;
+    use super::*;
+
+    #[test]
+    fn means_decay_to_zero() {
+        let mut opt = Adam::new(0.01).betas(0.9, 0.95);
+        one_push(&mut opt);
+        assert_eq!((&opt.0.mean[..], &opt.0.square[..]), (&[0.0][..], &[0.0][..]));
+    }
+}

@@ -159,6 +159,29 @@ fn below_one(what: &str, value: f64) -> f64 {
     value
 }
 
+/// `x`, or 0 where it is smaller than `least`.
+///
+/// A mean which decays by a factor in every step ends among the subnormal
+/// numbers, where rounding keeps it for good, and where processors take up to a
+/// hundred times as long.
+#[inline(always)]
+fn kept<T: Scalar>(x: T, least: T) -> T {
+    if x.abs() < least { T::ZERO } else { x }
+}
+
+/// One step by a gradient of 1 for one parameter, then many by 0.
+#[cfg(test)]
+fn one_push(opt: &mut impl Optimizer<f32>) {
+    let mut params = Params::new();
+    let a = params.full("a", [], 1.0);
+    let (tape, mut grads) = (wengert::Tape::new(), Gradients::new());
+    for factor in std::iter::once(1.0).chain(std::iter::repeat_n(0.0, 3000)) {
+        grads.zero();
+        (tape.param(&params[a]) * factor).backward_into(&mut grads);
+        opt.step(&mut params, &grads);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use wengert::Tape;
@@ -209,6 +232,17 @@ mod tests {
         for (got, want) in params.values().iter().zip([0.8, 0.8, 0.9]) {
             assert!((got - want).abs() < 1e-6, "{:?}", params.values());
         }
+    }
+
+    /// Without `eps` gradients count however small they are.
+    #[test]
+    fn small_gradients_count_where_eps_is_smaller() {
+        let mut params = Params::new();
+        let a = params.full("a", [], 1.0);
+        let (tape, mut grads) = (Tape::new(), Gradients::new());
+        (tape.param(&params[a]) * 1e-20f32).backward_into(&mut grads);
+        Adam::new(0.25).eps(0.0).step(&mut params, &grads);
+        assert!((params[a].as_slice()[0] - 0.75).abs() < 0.05, "{:?}", params.values());
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use wengert::{Gradients, Params, Scalar, Threads};
 
-use super::{CHUNK, Optimizer, Progress, below_one, grow, non_negative};
+use super::{CHUNK, Optimizer, Progress, below_one, grow, kept, non_negative};
 
 /// Stochastic gradient descent with momentum, as PyTorch's `SGD`.
 ///
@@ -199,9 +199,10 @@ vectorized! {
     /// One step with momentum.
     fn heavy<'a, T>(p: &'a mut [T], g: &'a [T], v: &'a mut [T], c: &'a Coefficients<T>) {
         let &Coefficients { rate, decay, sign, keep, take, from_g, from_v } = c;
+        let least = T::MIN_POSITIVE + T::MIN_POSITIVE;
         for ((p, &g), v) in p.iter_mut().zip(g).zip(v) {
             let g = sign * g + decay * *p;
-            *v = keep * *v + take * g;
+            *v = kept(keep * *v + take * g, least);
             *p -= rate * (from_g * g + from_v * *v);
         }
     }
@@ -209,7 +210,15 @@ vectorized! {
 
 #[cfg(test)]
 mod tests {
+    use super::super::one_push;
     use super::*;
+
+    #[test]
+    fn velocity_decays_to_zero() {
+        let mut opt = Sgd::new(0.01).momentum(0.9);
+        one_push(&mut opt);
+        assert_eq!(opt.velocity, [0.0]);
+    }
 
     #[test]
     #[should_panic(expected = "Nesterov's momentum excludes dampening")]

@@ -79,6 +79,28 @@ pub(super) unsafe fn line<'a, T, const N: usize>(from: [*const T; N], i: usize, 
     from.map(|x| unsafe { std::slice::from_raw_parts(x.add(i * len), len) })
 }
 
+/// `i < count`, with numbers as wide as most elements: wider ones would take
+/// twice as many vectors. Lines are shorter than 2^32.
+#[inline(always)]
+pub(super) fn is_below(i: usize, count: usize) -> bool {
+    (i as u32) < count as u32
+}
+
+/// Copies the first `count` elements of a line, and `other` for the rest.
+///
+/// # Safety
+/// As for [`write`].
+#[inline(always)]
+pub(super) unsafe fn write_first<'a, T: Scalar>(to: *mut T, x: &[T], count: usize, other: T) -> &'a mut [T] {
+    // SAFETY: the caller's contract; all elements have been written.
+    unsafe {
+        for (i, &x) in x.iter().enumerate() {
+            to.add(i).write(if is_below(i, count) { x } else { other });
+        }
+        std::slice::from_raw_parts_mut(to, x.len())
+    }
+}
+
 /// Writes `f` of the elements of some lines of one length.
 ///
 /// # Safety

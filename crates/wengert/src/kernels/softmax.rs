@@ -4,8 +4,8 @@
 //! overflows (Blanchard, Higham, Higham, IMA J. Numer. Anal. 41, 2021).
 
 use super::isa::dispatched;
-use super::lines::{line, lines, write};
-use super::reduce::{Max, Sum, tree, tree_of};
+use super::lines::{is_below, line, lines, write, write_first};
+use super::reduce::{Bound, Sum, tree, tree_of};
 use super::{Machine, Out, Value};
 use crate::scalar::Scalar;
 
@@ -30,12 +30,16 @@ impl Masking {
         Masking(mask, dims.len().checked_sub(2).map_or(1, |i| dims[i]))
     }
 
-    /// How many elements of a line count.
+    /// How many elements of a line count, and how many to compute: whole
+    /// vectors, since a remainder would take as long as several.
     #[inline(always)]
-    fn count(self, line: usize, len: usize) -> usize {
+    fn count(self, line: usize, len: usize) -> [usize; 2] {
         match self.0 {
-            Mask::Nothing | Mask::Infinities => len,
-            Mask::Future => len.min(line % self.1 + 1),
+            Mask::Nothing | Mask::Infinities => [len; 2],
+            Mask::Future => {
+                let count = len.min(line % self.1 + 1);
+                [count, len.min(count.next_multiple_of(16))]
+            }
         }
     }
 }
@@ -57,22 +61,25 @@ dispatched! {
         x: *const T, y: *mut T, first: usize, lines: usize, len: usize, mask: Masking,
     ) {
         for i in 0..lines {
-            let count = mask.count(first + i, len);
+            let [count, whole] = mask.count(first + i, len);
             // SAFETY: the caller has as many lines.
             unsafe {
                 let ([x], y) = (line([x], i, len), y.add(i * len));
-                let (x, rest) = x.split_at(count);
-                let max = tree::<T, Max>(x);
-                if mask.0 != Mask::Nothing && max == T::NEG_INFINITY {
-                    write(y, [x], |_| T::ZERO);
-                } else {
-                    let y = write(y, [x], |[x]| (x - max).exp());
-                    let sum = tree::<T, Sum>(y);
-                    for y in y {
-                        *y = *y / sum;
-                    }
+                let (x, rest) = x.split_at(whole);
+                let e = write_first(y, x, count, T::NEG_INFINITY);
+                let max = tree::<T, Bound>(e);
+                // Where all is masked, the sum of nothing.
+                let none = mask.0 != Mask::Nothing && max == T::NEG_INFINITY;
+                let max = if none { T::ZERO } else { max };
+                for e in &mut *e {
+                    *e = (*e - max).exp();
                 }
-                write(y.add(count), [rest], |_| T::ZERO);
+                let sum = tree::<T, Sum>(e);
+                let scale = T::ONE / if none && sum == T::ZERO { T::ONE } else { sum };
+                for (j, e) in e.iter_mut().enumerate() {
+                    *e = if is_below(j, count) { *e * scale } else { T::ZERO };
+                }
+                write(y.add(whole), [rest], |_| T::ZERO);
             }
         }
     }
@@ -96,7 +103,7 @@ dispatched! {
             // SAFETY: the caller has as many lines.
             unsafe {
                 let [x] = line([x], i, len);
-                let max = tree::<T, Max>(x);
+                let max = tree::<T, Bound>(x);
                 let ln_sum = tree_of::<T, Sum, 1>([x], |[x]| (x - max).exp()).ln();
                 write(y.add(i * len), [x], |[x]| x - max - ln_sum);
             }
@@ -128,14 +135,17 @@ dispatched! {
         gy: [*const T; 2], d: *mut T, first: usize, lines: usize, len: usize, mask: Masking,
     ) {
         for i in 0..lines {
-            let count = mask.count(first + i, len);
+            let [count, whole] = mask.count(first + i, len);
             // SAFETY: the caller has as many lines.
             unsafe {
                 let ([g, y], d) = (line(gy, i, len), d.add(i * len));
-                let (counted, rest) = ([&g[..count], &y[..count]], &y[count..]);
-                let dot = tree_of::<T, Sum, 2>(counted, |[g, y]| g * y);
-                write(d, counted, |[g, y]| y * (g - dot));
-                write(d.add(count), [rest], |_| T::ZERO);
+                let (y, rest) = y.split_at(whole);
+                let counted = write_first(d, &g[..whole], count, T::ZERO);
+                let dot = tree_of::<T, Sum, 2>([counted, y], |[g, y]| g * y);
+                for (j, (d, &y)) in counted.iter_mut().zip(y).enumerate() {
+                    *d = if is_below(j, count) { y * (*d - dot) } else { T::ZERO };
+                }
+                write(d.add(whole), [rest], |_| T::ZERO);
             }
         }
     }

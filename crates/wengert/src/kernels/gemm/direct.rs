@@ -305,7 +305,16 @@ unsafe fn tiles<T: GemmScalar>(
             blocks_of_tiles(kernels, [m, whole, k], a, b, c, c_rs, start, scratch);
         }
         if rest > 0 {
-            blocks_of_tiles(kernels, [m, rest, k], a, b.from(0, whole), c.add(whole), c_rs, start.map(|start| start.from(0, whole)), scratch);
+            blocks_of_tiles(
+                kernels,
+                [m, rest, k],
+                a,
+                b.from(0, whole),
+                c.add(whole),
+                c_rs,
+                start.map(|start| start.from(0, whole)),
+                scratch,
+            );
         }
     }
 }

@@ -120,7 +120,15 @@ fn check<T: Element>(machines: &[(GemmBackend, Isa)], [m, n, k]: [usize; 3], lie
             let add = start == "what is there";
             let before = if add { T::new(0.75) } else { T::NAN };
             let row: Vec<T> = (0..n).map(|j| T::new(j as f64 - 1.5)).collect();
-            let start_at = |j: usize| if add { 0.75 } else if start == "a row" { row[j].get() } else { 0.0 };
+            let start_at = |j: usize| {
+                if add {
+                    0.75
+                } else if start == "a row" {
+                    row[j].get()
+                } else {
+                    0.0
+                }
+            };
             let mut c = vec![before; c_len];
             let len = scratch_len::<T>(backend, isa, m, n, k, (a.rs, a.cs), (b.rs, b.cs));
             let mut scratch = vec![MaybeUninit::<T>::uninit(); len];
