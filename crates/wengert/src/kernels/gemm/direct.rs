@@ -340,8 +340,10 @@ unsafe fn blocks_of_tiles<T: GemmScalar>(
     // The first terms are added to the start, the others to what is there then.
     let sum = Mat { data: c.cast_const(), rs: c_rs, cs: 1 };
     let starts = |pc| if pc == 0 { start } else { Some(sum) };
+    // Blocks of equal depth: a shallow last one would read and write C for little.
+    let depth = k.div_ceil(k.div_ceil(plan.kc));
     if !plan.pack_b {
-        for (pc, kc) in blocks(k, plan.kc) {
+        for (pc, kc) in blocks(k, depth) {
             let rows = Rows { m, a: a.from(0, pc), packed: None };
             // SAFETY: the caller's contract: this block of A, B and C exists.
             unsafe { strips(kernels, m, n, kc, &rows, Columns::InPlace(b.from(pc, 0)), c, c_rs, starts(pc)) };
@@ -354,8 +356,7 @@ unsafe fn blocks_of_tiles<T: GemmScalar>(
     let packed_b = packed_b.wrapping_add(packed_b.align_offset(ALIGN));
     let packed_a = packed_b.wrapping_add(plan.packed(kernels, [m, n, k])[0]);
     for (jc, nc) in blocks(n, plan.nc) {
-        // Of equal depth: a shallow last one would read and write C for little.
-        for (pc, kc) in blocks(k, k.div_ceil(k.div_ceil(plan.kc))) {
+        for (pc, kc) in blocks(k, depth) {
             // SAFETY: the caller's contract: B has this block; scratch has room
             // for it, by the check of its length.
             unsafe { pack_columns(kernels, m, nc, kc, b.from(pc, jc), packed_b) };
