@@ -22,6 +22,7 @@ pub(super) unsafe fn lines<T: Scalar, const N: usize>(
 ) {
     let mut others = Dims::from_slice(out.dims);
     let len = std::mem::replace(&mut others[axis], 1);
+    assert!(len <= u32::MAX as usize, "lines of {len} elements");
     if out.len == 0 {
         return;
     }
@@ -69,6 +70,36 @@ pub(super) unsafe fn lines<T: Scalar, const N: usize>(
     });
 }
 
+/// The elements of one vector, or of two.
+const LANES: usize = 16;
+
+/// `len`, up to whole vectors: a remainder would take as long as several.
+#[inline(always)]
+pub(super) fn whole(len: usize) -> usize {
+    len.next_multiple_of(LANES)
+}
+
+/// Lines up to this length are padded to whole vectors in memory of their own.
+const SHORT: usize = 64;
+
+/// Room for a short line.
+pub(super) type Padded<T> = [T; SHORT];
+
+/// Whether a line is better computed in a [`Padded`].
+#[inline(always)]
+pub(super) fn is_padded(len: usize) -> bool {
+    len <= SHORT && len % LANES != 0
+}
+
+/// The first `count` elements of a short line, and `other` up to whole vectors.
+#[inline(always)]
+pub(super) fn pad<'a, T: Scalar>(to: &'a mut Padded<T>, x: &[T], count: usize, other: T) -> &'a mut [T] {
+    let to = &mut to[..whole(x.len())];
+    to.fill(other);
+    to[..count].copy_from_slice(&x[..count]);
+    to
+}
+
 /// The lines number `i` of the operands.
 ///
 /// # Safety
@@ -80,7 +111,7 @@ pub(super) unsafe fn line<'a, T, const N: usize>(from: [*const T; N], i: usize, 
 }
 
 /// `i < count`, with numbers as wide as most elements: wider ones would take
-/// twice as many vectors. Lines are shorter than 2^32.
+/// twice as many vectors. Lines are shorter than 2^32: [`lines`] sees to that.
 #[inline(always)]
 pub(super) fn is_below(i: usize, count: usize) -> bool {
     (i as u32) < count as u32

@@ -4,7 +4,7 @@
 //! overflows (Blanchard, Higham, Higham, IMA J. Numer. Anal. 41, 2021).
 
 use super::isa::dispatched;
-use super::lines::{is_below, line, lines, write, write_first};
+use super::lines::{is_below, is_padded, line, lines, pad, whole, write, write_first};
 use super::reduce::{Bound, Sum, tree, tree_of};
 use super::{Machine, Out, Value};
 use crate::scalar::Scalar;
@@ -30,15 +30,14 @@ impl Masking {
         Masking(mask, dims.len().checked_sub(2).map_or(1, |i| dims[i]))
     }
 
-    /// How many elements of a line count, and how many to compute: whole
-    /// vectors, since a remainder would take as long as several.
+    /// How many elements of a line count, and how many to compute.
     #[inline(always)]
     fn count(self, line: usize, len: usize) -> [usize; 2] {
         match self.0 {
             Mask::Nothing | Mask::Infinities => [len; 2],
             Mask::Future => {
                 let count = len.min(line % self.1 + 1);
-                [count, len.min(count.next_multiple_of(16))]
+                [count, len.min(whole(count))]
             }
         }
     }
@@ -60,13 +59,16 @@ dispatched! {
     unsafe fn softmax_lines<T: Scalar>(
         x: *const T, y: *mut T, first: usize, lines: usize, len: usize, mask: Masking,
     ) {
+        let mut padded = [T::ZERO; _];
         for i in 0..lines {
-            let [count, whole] = mask.count(first + i, len);
+            let [count, counted] = mask.count(first + i, len);
             // SAFETY: the caller has as many lines.
             unsafe {
                 let ([x], y) = (line([x], i, len), y.add(i * len));
-                let (x, rest) = x.split_at(whole);
-                let e = write_first(y, x, count, T::NEG_INFINITY);
+                let e = match is_padded(len) {
+                    true => pad(&mut padded, x, count, T::NEG_INFINITY),
+                    false => write_first(y, &x[..counted], count, T::NEG_INFINITY),
+                };
                 let max = tree::<T, Bound>(e);
                 // Where all is masked, the sum of nothing.
                 let none = mask.0 != Mask::Nothing && max == T::NEG_INFINITY;
@@ -75,11 +77,14 @@ dispatched! {
                     *e = (*e - max).exp();
                 }
                 let sum = tree::<T, Sum>(e);
-                let scale = T::ONE / if none && sum == T::ZERO { T::ONE } else { sum };
+                let sum = if none && sum == T::ZERO { T::ONE } else { sum };
                 for (j, e) in e.iter_mut().enumerate() {
-                    *e = if is_below(j, count) { *e * scale } else { T::ZERO };
+                    *e = if is_below(j, count) { *e / sum } else { T::ZERO };
                 }
-                write(y.add(whole), [rest], |_| T::ZERO);
+                match is_padded(len) {
+                    true => write(y, [&e[..len]], |[e]| e),
+                    false => write(y.add(counted), [&x[counted..]], |_| T::ZERO),
+                };
             }
         }
     }
@@ -99,12 +104,14 @@ pub(crate) unsafe fn log_softmax<T: Scalar>(m: &Machine<T>, x: Value<'_, T>, axi
 
 dispatched! {
     unsafe fn log_softmax_lines<T: Scalar>(x: *const T, y: *mut T, lines: usize, len: usize) {
+        let mut padded = [T::ZERO; _];
         for i in 0..lines {
             // SAFETY: the caller has as many lines.
             unsafe {
                 let [x] = line([x], i, len);
-                let max = tree::<T, Bound>(x);
-                let ln_sum = tree_of::<T, Sum, 1>([x], |[x]| (x - max).exp()).ln();
+                let whole = if is_padded(len) { pad(&mut padded, x, len, T::NEG_INFINITY) } else { x };
+                let max = tree::<T, Bound>(whole);
+                let ln_sum = tree_of::<T, Sum, 1>([whole], |[x]| (x - max).exp()).ln();
                 write(y.add(i * len), [x], |[x]| x - max - ln_sum);
             }
         }
@@ -135,17 +142,17 @@ dispatched! {
         gy: [*const T; 2], d: *mut T, first: usize, lines: usize, len: usize, mask: Masking,
     ) {
         for i in 0..lines {
-            let [count, whole] = mask.count(first + i, len);
+            let [count, counted] = mask.count(first + i, len);
             // SAFETY: the caller has as many lines.
             unsafe {
                 let ([g, y], d) = (line(gy, i, len), d.add(i * len));
-                let (y, rest) = y.split_at(whole);
-                let counted = write_first(d, &g[..whole], count, T::ZERO);
-                let dot = tree_of::<T, Sum, 2>([counted, y], |[g, y]| g * y);
-                for (j, (d, &y)) in counted.iter_mut().zip(y).enumerate() {
+                let (y, rest) = y.split_at(counted);
+                let g = write_first(d, &g[..counted], count, T::ZERO);
+                let dot = tree_of::<T, Sum, 2>([g, y], |[g, y]| g * y);
+                for (j, (d, &y)) in g.iter_mut().zip(y).enumerate() {
                     *d = if is_below(j, count) { y * (*d - dot) } else { T::ZERO };
                 }
-                write(d.add(whole), [rest], |_| T::ZERO);
+                write(d.add(counted), [rest], |_| T::ZERO);
             }
         }
     }
