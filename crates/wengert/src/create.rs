@@ -7,6 +7,7 @@ use rand::Rng;
 use crate::array::Array;
 use crate::error::{Error, raise};
 use crate::kernels::Value;
+use crate::ops::Values;
 use crate::ops::leaf::Leaf;
 use crate::params::{Parameter, normal, uniform};
 use crate::scalar::Scalar;
@@ -24,7 +25,7 @@ impl<T: Scalar> Tape<T> {
         shape: &[usize],
         fill: impl FnOnce(&mut dyn Iterator<Item = &mut std::mem::MaybeUninit<T>>),
     ) -> Tensor<'_, T> {
-        let layout = self.arena().contiguous(shape);
+        let layout = self.layouts().contiguous(shape);
         let data = self.arena().alloc::<T>(layout.len);
         // SAFETY: fresh memory of `len` elements; `MaybeUninit` asks nothing
         // of its contents.
@@ -83,7 +84,7 @@ impl<T: Scalar> Tape<T> {
         if expected != values.len() {
             return Err(Error::LengthMismatch { op: "input", shape: shape.to_vec(), expected, got: values.len() });
         }
-        let layout = self.arena().contiguous(shape);
+        let layout = self.layouts().contiguous(shape);
         let data = self.arena().copy(values).as_ptr();
         Ok(Tensor::new(self, self.leaf(Leaf::Constant, data, layout, Location::caller())))
     }

@@ -10,6 +10,7 @@ use crate::kernels::fused::{MAX_INPUTS, Target};
 use crate::kernels::map::copy;
 use crate::kernels::reduce::sum_of_products;
 use crate::kernels::{Out, Value};
+use crate::layouts::Layouts;
 use crate::ops::binary::{Binary, Function};
 use crate::ops::custom::Custom;
 use crate::ops::fused::Fused;
@@ -134,6 +135,11 @@ impl<T: Scalar> Values<T> for Plain<'_, T> {
             }
         }
     }
+
+    #[inline(always)]
+    fn layouts(&self) -> &Layouts {
+        self.tape.layouts()
+    }
 }
 
 impl<T: Scalar> Emit for Plain<'_, T> {
@@ -168,8 +174,7 @@ impl<T: Scalar> Emit for Plain<'_, T> {
             return unsafe { sum_of_products(self.tape.machine.isa, [self.value(a), self.value(b)], out) };
         }
         let same = match op.infer(self) {
-            Inferred::Like(l) => l.same_shape(layout),
-            Inferred::Fresh(dims) => dims.as_slice() == layout.dims,
+            Inferred::Fresh(l) => l.same_shape(layout),
             Inferred::View { .. } => false,
         };
         // An op which cannot add runs straight into its target only if nothing is there.
@@ -195,7 +200,7 @@ impl<T: Scalar> Interpreter for Plain<'_, T> {
             op.backward(&inputs, output, cotangent, |x, contribution| {
                 let entry = tape.entry(x);
                 if entry.tracked {
-                    let t = self.sweep.pool.fresh::<T>(&contribution.shape().into());
+                    let t = self.sweep.pool.fresh::<T>(tape.layouts().contiguous(contribution.shape()));
                     let data = self.sweep.pool.exclusive(t).expect("fresh memory");
                     let from = contribution.value();
                     let out = Out { data, dims: from.layout.dims, len: from.layout.len, add: false };
@@ -269,43 +274,28 @@ impl<'a, T: Scalar> Plain<'a, T> {
 
     /// Runs an op into a temporary, or makes a view.
     fn temporary(&mut self, op: &Op) -> Held {
-        let tape = self.tape;
         let this: *const Self = self;
-        // SAFETY: what `infer` borrows lies in the tape's arena or in memory
-        // which the temporaries of this rule hold, not in `self`.
-        let inferred = op.infer(unsafe { &*this });
-        let t = match inferred {
-            Inferred::Like(layout) => {
-                // The layout may be a temporary's, which may be given back
-                // before this one.
-                let mut owner = Held::NONE;
-                op.operands(|x| {
-                    let x = self.held(x);
-                    // SAFETY: held.
-                    if x != Held::NONE && std::ptr::eq(unsafe { self.sweep.pool.value::<T>(x) }.layout, layout) {
-                        owner = self.sweep.pool.layout_owner(x);
-                    }
-                });
-                self.sweep.pool.like::<T>(layout, owner)
+        // SAFETY: what `infer` borrows are layouts, which are the tape's and
+        // not in `self`.
+        match op.infer(unsafe { &*this }) {
+            Inferred::Fresh(layout) => {
+                let t = self.sweep.pool.fresh::<T>(layout);
+                let data = self.sweep.pool.exclusive(t).expect("fresh memory");
+                let out = Out { data, dims: layout.dims, len: layout.len, add: false };
+                // SAFETY: fresh memory of the inferred shape.
+                unsafe { op.run(self, out, &self.tape.machine) };
+                t
             }
-            Inferred::Fresh(dims) => self.sweep.pool.fresh::<T>(&dims),
-            Inferred::View { of, offset, dims, strides } => {
+            Inferred::View { of, offset, layout } => {
                 let owner = match self.held(of) {
                     Held::NONE => Held::NONE,
                     held => self.sweep.pool.owner(held),
                 };
-                let data = self.value(of).data;
                 // SAFETY: the view lies within its operand's memory.
-                return self.sweep.pool.view(unsafe { data.offset(offset) }, owner, &dims, &strides);
+                let data = unsafe { self.value(of).data.offset(offset) };
+                self.sweep.pool.view(Value { data, layout }, owner)
             }
-        };
-        // SAFETY: held by `t`.
-        let layout = unsafe { self.sweep.pool.value::<T>(t) }.layout;
-        let data = self.sweep.pool.exclusive(t).expect("fresh memory");
-        let out = Out { data, dims: layout.dims, len: layout.len, add: false };
-        // SAFETY: fresh memory of the inferred shape.
-        unsafe { op.run(self, out, &tape.machine) };
-        t
+        }
     }
 
     /// Contributes a temporary which has been computed, and lets go of it.
@@ -366,10 +356,10 @@ impl<'a, T: Scalar> Plain<'a, T> {
             }
         }
         let pool = &mut self.sweep.pool;
-        let t = match layout.contiguous {
-            true => pool.like::<T>(layout, Held::NONE),
-            false => pool.fresh::<T>(&layout.dims.into()),
-        };
+        let t = pool.fresh::<T>(match layout.contiguous {
+            true => layout,
+            false => self.tape.layouts().contiguous(layout.dims),
+        });
         let data = pool.exclusive(t).expect("fresh memory");
         if !pending {
             self.set(x, entry, t);
@@ -424,7 +414,7 @@ impl<T: Scalar> Plain<'_, T> {
     /// for. Indices are the topological order.
     pub(crate) fn run(&mut self, root: Id, cotangent: Id) {
         let tape = self.tape;
-        let cotangent = self.sweep.pool.constant(tape.value(cotangent));
+        let cotangent = self.sweep.pool.view(tape.value(cotangent), Held::NONE);
         self.pass(root, &tape.entry(root), cotangent);
         let mut index = root.index() + 1;
         while self.sweep.pending > 0 {

@@ -9,6 +9,7 @@ use crate::entries::{Entries, Entry};
 use crate::gradients::Gradients;
 use crate::kernels::gemm::GemmBackend;
 use crate::kernels::{Machine, Value};
+use crate::layouts::Layouts;
 use crate::ops::leaf::Leaf;
 use crate::ops::{Id, Op, Values};
 use crate::params::{Parameter, new_identity};
@@ -45,14 +46,14 @@ pub struct Stats {
     pub entries: usize,
     /// The most entries there ever were.
     pub high_water_entries: usize,
-    /// Bytes of values and shapes since the last rewind.
+    /// Bytes of values since the last rewind.
     pub live_bytes: usize,
     /// The most there ever were.
     pub high_water_bytes: usize,
     /// Bytes taken from the system for them.
     pub reserved_bytes: usize,
-    /// Bytes taken from the system for the list itself: its entries, and what
-    /// sweeps note down for each.
+    /// Bytes taken from the system for the list itself: its entries, what
+    /// sweeps note down for each, and the shapes which have come up.
     pub list_bytes: usize,
     /// Bytes taken from the system for adjoints by plain sweeps: the peak of
     /// those alive at one time.
@@ -85,6 +86,7 @@ pub struct Tape<T: Scalar = f32> {
     id: u64,
     epoch: u64,
     arena: Arena,
+    layouts: Layouts,
     entries: Entries<T>,
     high_water: usize,
     tables: RefCell<Tables>,
@@ -143,6 +145,7 @@ impl<T: Scalar> Tape<T> {
             id: new_identity(),
             epoch: 0,
             arena: if bytes == 0 { Arena::default() } else { Arena::with_capacity(bytes) },
+            layouts: Layouts::default(),
             entries: Entries::with_capacity(entries),
             high_water: 0,
             tables: RefCell::default(),
@@ -171,6 +174,7 @@ impl<T: Scalar> Tape<T> {
         self.entries.clear();
         self.epoch += 1;
         self.arena.reset();
+        self.layouts.trim();
         // A panic may have passed through a `no_grad`.
         self.recording.set(true);
     }
@@ -198,7 +202,7 @@ impl<T: Scalar> Tape<T> {
             live_bytes: self.arena.live_bytes(),
             high_water_bytes: self.arena.high_water_bytes(),
             reserved_bytes: self.arena.reserved_bytes(),
-            list_bytes: self.entries.reserved_bytes() + of_sweeps,
+            list_bytes: self.entries.reserved_bytes() + self.layouts.reserved_bytes() + of_sweeps,
             sweep_bytes,
             scope_bytes,
         }
@@ -339,8 +343,8 @@ impl<T: Scalar> Tape<T> {
 
     #[inline(always)]
     pub(crate) fn layout(&self, entry: &Entry<T>) -> &Layout<'_> {
-        // SAFETY: every entry's layout lies in this tape's arena (or is
-        // static), and entries go when the arena is reset.
+        // SAFETY: every entry's layout is one of this tape's (or static), which
+        // forgets layouts after its entries alone.
         unsafe { entry.layout.as_ref() }
     }
 
@@ -374,7 +378,7 @@ impl<T: Scalar> Tape<T> {
         };
         let table16 = u16::try_from(table).expect("fewer than 65,536 stores of parameters in one turn");
         let leaf = Leaf::Param { table: table16, index: p.index(), offset: p.range().start, frozen: p.is_frozen() };
-        let id = self.leaf(leaf, p.data(), self.arena.contiguous(p.shape()), location);
+        let id = self.leaf(leaf, p.data(), self.layouts.contiguous(p.shape()), location);
         self.tables.borrow_mut().tables[table].leaves[p.index() as usize] = (stamp, id);
         id
     }
@@ -449,6 +453,11 @@ impl<T: Scalar> Values<T> for Tape<T> {
     fn value(&self, id: Id) -> Value<'_, T> {
         let entry = self.entry(id);
         Value { data: entry.data, layout: self.layout(&entry) }
+    }
+
+    #[inline(always)]
+    fn layouts(&self) -> &Layouts {
+        &self.layouts
     }
 }
 

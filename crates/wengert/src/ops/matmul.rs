@@ -88,13 +88,13 @@ impl Matmul {
         let ((batch_a, m, k), (batch_b, k_b, n)) = (self.a.matrix(a), self.b.matrix(b));
         assert!(k == k_b, "matmul: inner dimensions differ: {a:?} x {b:?}");
         if batch_a.is_empty() && batch_b.is_empty() {
-            return Inferred::Fresh(Dims::from_buf_and_len([m, n, 0, 0, 0, 0, 0, 0], 2));
+            return Inferred::fresh(v, &[m, n]);
         }
         let Some(mut dims) = try_broadcast(batch_a, batch_b) else {
             panic!("matmul: batches do not broadcast: {a:?} x {b:?}");
         };
         dims.extend([m, n]);
-        Inferred::Fresh(dims)
+        Inferred::fresh(v, &dims)
     }
 
     pub(crate) unsafe fn run<T: Scalar>(&self, v: &impl Values<T>, out: Out<'_, T>, machine: &Machine<T>) {

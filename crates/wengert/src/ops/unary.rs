@@ -112,7 +112,7 @@ impl Unary {
 
     #[inline(always)]
     pub(crate) fn infer<'a, T: Scalar>(&self, v: &'a impl Values<T>) -> Inferred<'a> {
-        elementwise(self.name(), [v.value(self.x)])
+        elementwise(v, self.name(), [self.x])
     }
 
     #[inline(always)]
@@ -149,7 +149,7 @@ impl UnaryGrad {
 
     #[inline(always)]
     pub(crate) fn infer<'a, T: Scalar>(&self, v: &'a impl Values<T>) -> Inferred<'a> {
-        elementwise(self.name(), [v.value(self.t), v.value(self.g)])
+        elementwise(v, self.name(), [self.t, self.g])
     }
 
     #[inline(always)]
