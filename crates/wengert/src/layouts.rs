@@ -24,12 +24,24 @@ const KEPT: usize = 1 << 16;
 impl Layouts {
     /// The row-major layout of a shape.
     #[track_caller]
-    #[inline]
     pub(crate) fn contiguous(&self, dims: &[usize]) -> &Layout<'_> {
+        self.look_up(dims)
+    }
+
+    /// [`Layouts::contiguous`] where the number of axes is compiled in.
+    #[track_caller]
+    #[inline(always)]
+    pub(crate) fn contiguous_axes<const N: usize>(&self, dims: [usize; N]) -> &Layout<'_> {
+        self.look_up(&dims)
+    }
+
+    #[track_caller]
+    #[inline(always)]
+    fn look_up(&self, dims: &[usize]) -> &Layout<'_> {
         let hash = dims.iter().fold(0, |hash, &dim| mix(hash, dim));
         match self.contiguous.find(hash, |layout| same(layout.dims, dims)) {
             Some(layout) => layout,
-            None => self.add(&self.contiguous, hash, dims, element_count(dims), None),
+            None => self.add_contiguous(hash, dims),
         }
     }
 
@@ -41,6 +53,12 @@ impl Layouts {
             Some(layout) => layout,
             None => self.add(&self.strided, hash, dims, dims.iter().product(), Some(strides)),
         }
+    }
+
+    #[track_caller]
+    #[cold]
+    fn add_contiguous(&self, hash: usize, dims: &[usize]) -> &Layout<'_> {
+        self.add(&self.contiguous, hash, dims, element_count(dims), None)
     }
 
     #[cold]

@@ -418,9 +418,14 @@ impl<T: Scalar> Plain<'_, T> {
         self.pass(root, &tape.entry(root), cotangent);
         let mut index = root.index() + 1;
         while self.sweep.pending > 0 {
-            index = self.singles(index);
-            if self.sweep.pending == 0 {
-                break;
+            while !self.is_pending(Id::entry(index - 1)) {
+                index -= 1;
+            }
+            if tape.entry(Id::entry(index - 1)).single {
+                index = self.singles(index);
+                if self.sweep.pending == 0 {
+                    break;
+                }
             }
             index -= 1;
             let (y, g) = (Id::entry(index), Id::adjoint(index));
@@ -447,12 +452,7 @@ impl<T: Scalar> Plain<'_, T> {
 
     /// Sweeps on through ops on single numbers, and over entries without an
     /// adjoint: down to where an adjoint waits for the other interpreter.
-    #[inline]
     fn singles(&mut self, index: usize) -> usize {
-        let next = Id::entry(index - 1);
-        if self.is_pending(next) && !self.tape.entry(next).single {
-            return index;
-        }
         let Sweep { adjoints, stamp, pending, leaves, .. } = &mut *self.sweep;
         // SAFETY: rules of elementwise ops record nothing; and the root has a
         // handle, so what it was computed from may be read.

@@ -363,24 +363,20 @@ impl<T: Scalar> Tape<T> {
     /// The leaf which stands for a parameter: one for each parameter, store
     /// and version of the store in one epoch.
     pub(crate) fn parameter(&self, p: &Parameter<T>, location: &'static Location<'static>) -> Id {
-        let (table, stamp) = {
-            let mut tables = self.tables.borrow_mut();
-            let (table, stamp) = tables.table(p.store(), p.total(), self.epoch);
-            let leaves = &mut tables.tables[table].leaves;
-            let index = p.index() as usize;
-            if leaves.len() <= index {
-                leaves.resize(index + 1, (0, Id::entry(0)));
-            }
-            if leaves[index].0 == stamp {
-                return leaves[index].1;
-            }
-            (table, stamp)
-        };
-        let table16 = u16::try_from(table).expect("fewer than 65,536 stores of parameters in one turn");
-        let leaf = Leaf::Param { table: table16, index: p.index(), offset: p.range().start, frozen: p.is_frozen() };
-        let id = self.leaf(leaf, p.data(), self.layouts.contiguous(p.shape()), location);
-        self.tables.borrow_mut().tables[table].leaves[p.index() as usize] = (stamp, id);
-        id
+        let mut tables = self.tables.borrow_mut();
+        let at = tables.find(p.store(), p.total(), self.epoch);
+        let StoreTable { stamp, leaves, .. } = &mut tables.tables[at];
+        let index = p.index() as usize;
+        if leaves.len() <= index {
+            leaves.resize(index + 1, (0, Id::entry(0)));
+        }
+        let known = &mut leaves[index];
+        if known.0 != *stamp {
+            let table = u16::try_from(at).expect("fewer than 65,536 stores of parameters in one turn");
+            let leaf = Leaf::Param { table, index: p.index(), offset: p.range().start, frozen: p.is_frozen() };
+            *known = (*stamp, self.leaf(leaf, p.data(), self.layouts.contiguous(p.shape()), location));
+        }
+        known.1
     }
 
     /// Identity and number of elements of the store of a [`Leaf::Param`].
@@ -462,20 +458,26 @@ impl<T: Scalar> Values<T> for Tape<T> {
 }
 
 impl Tables {
-    /// The table of a store at one version, and its stamp.
-    fn table(&mut self, store: (u64, u64), total: usize, epoch: u64) -> (usize, u64) {
+    /// The table of a store at one version.
+    #[inline]
+    fn find(&mut self, store: (u64, u64), total: usize, epoch: u64) -> usize {
+        let current = |t: &StoreTable| t.store == store && t.epoch == epoch;
+        self.tables.iter().position(current).unwrap_or_else(|| self.begin(store, total, epoch))
+    }
+
+    /// Makes a table stand for a store at one version.
+    #[inline(never)]
+    fn begin(&mut self, store: (u64, u64), total: usize, epoch: u64) -> usize {
         let at = self.tables.iter().position(|t| t.store.0 == store.0);
         // A store which was not used in this turn may be gone: its table is
         // free for another.
         let at = at.or_else(|| self.tables.iter().position(|t| t.epoch != epoch)).unwrap_or_else(|| {
-            self.tables.push(StoreTable { store: (0, 0), total, epoch, stamp: 0, leaves: Vec::new() });
+            self.tables.push(StoreTable { store, total, epoch, stamp: 0, leaves: Vec::new() });
             self.tables.len() - 1
         });
+        self.stamps += 1;
         let table = &mut self.tables[at];
-        if table.store != store || table.epoch != epoch {
-            self.stamps += 1;
-            (table.store, table.epoch, table.stamp, table.total) = (store, epoch, self.stamps, total);
-        }
-        (at, table.stamp)
+        (table.store, table.epoch, table.stamp, table.total) = (store, epoch, self.stamps, total);
+        at
     }
 }

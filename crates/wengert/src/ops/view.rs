@@ -6,7 +6,7 @@ use super::{Id, Inferred, Interpreter, List, Op, Values, reduce};
 use crate::kernels::map::copy;
 use crate::kernels::{Machine, Out};
 use crate::scalar::Scalar;
-use crate::shape::{self, Dims, Strides, broadcast_strides, contiguous_strides, element_count};
+use crate::shape::{self, Dims, Strides, broadcast_strides, contiguous_strides, element_count, zeros};
 use crate::tensor::Tensor;
 
 /// A view of `x`, or a contiguous copy of it.
@@ -155,7 +155,7 @@ impl View {
                 // SAFETY: a list of an op of this tape, or of an entry of it.
                 let to = unsafe { to.get() };
                 let kept = from.rank() == to.len();
-                let mut steps: Strides = SmallVec::from_elem(0, to.len());
+                let mut steps = zeros(to.len());
                 let mut next = 0;
                 for k in 0..to.len() {
                     let reduced = mask >> k & 1 == 1;
