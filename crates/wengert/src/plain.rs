@@ -4,7 +4,6 @@ use std::cell::Cell;
 
 use smallvec::SmallVec;
 
-use crate::entries::Entry;
 use crate::gradients::Gradients;
 use crate::kernels::fused::{MAX_INPUTS, Target};
 use crate::kernels::map::copy;
@@ -149,40 +148,45 @@ impl<T: Scalar> Emit for Plain<'_, T> {
     }
 
     fn op(&mut self, op: Op) -> Id {
-        let t = self.temporary(&op);
+        let t = self.make(&op, self.infer(&op));
         self.push(t)
     }
 
+    #[inline(always)]
+    fn give_alike(&mut self, x: Id, op: Op) {
+        debug_assert!(op.accumulates());
+        if self.wants(x) {
+            self.give_shaped(x, &op);
+        }
+    }
+
     fn give(&mut self, x: Id, op: Op) {
-        let entry = &self.tape.entry(x);
-        if !entry.tracked {
+        if !self.wants(x) {
             return;
         }
-        let layout = self.tape.layout(entry);
+        let layout = self.tape.value(x).layout;
         if let Op::View(view::View::Same { x: g }) = op {
             let g = self.held(g);
             if g != Held::NONE {
                 self.sweep.pool.retain(g);
-                return self.pass(x, entry, g);
+                return self.pass(x, g);
             }
         }
         if let Op::Binary(Binary { f: Function::Mul, a, b }) = op
             && self.sums_products(layout, a, b)
         {
-            let out = self.out(x, entry);
+            let out = self.out(x);
             // SAFETY: as in `give_shaped`.
             return unsafe { sum_of_products(self.tape.machine.isa, [self.value(a), self.value(b)], out) };
         }
-        let same = match op.infer(self) {
-            Inferred::Fresh(l) => l.same_shape(layout),
-            Inferred::View { .. } => false,
-        };
+        let inferred = self.infer(&op);
+        let same = matches!(inferred, Inferred::Fresh(l) if l.same_shape(layout));
         // An op which cannot add runs straight into its target only if nothing is there.
-        if same && (op.accumulates() || !entry.is_leaf() && !self.is_pending(x)) {
-            return self.give_shaped(x, entry, &op);
+        if same && (op.accumulates() || !self.tape.entry(x).is_leaf() && !self.is_pending(x)) {
+            return self.give_any(x, &op);
         }
-        let t = self.temporary(&op);
-        self.pass(x, entry, t);
+        let t = self.make(&op, inferred);
+        self.pass(x, t);
     }
 }
 
@@ -198,15 +202,13 @@ impl<T: Scalar> Interpreter for Plain<'_, T> {
             let inputs: SmallVec<[_; 8]> = op.operands().map(lift).collect();
             let (output, cotangent) = (scope.copy_of(tape.value(y)), scope.copy_of(self.value(g)));
             op.backward(&inputs, output, cotangent, |x, contribution| {
-                let entry = tape.entry(x);
-                if entry.tracked {
-                    let t = self.sweep.pool.fresh::<T>(tape.layouts().contiguous(contribution.shape()));
-                    let data = self.sweep.pool.exclusive(t).expect("fresh memory");
+                if self.wants(x) {
+                    let (t, data) = self.sweep.pool.fresh(tape.layouts().contiguous(contribution.shape()));
                     let from = contribution.value();
                     let out = Out { data, dims: from.layout.dims, len: from.layout.len, add: false };
                     // SAFETY: fresh memory of this shape.
                     unsafe { copy(tape.machine.isa, from, out) };
-                    self.pass(x, &entry, t);
+                    self.pass(x, t);
                 }
             });
         });
@@ -216,11 +218,9 @@ impl<T: Scalar> Interpreter for Plain<'_, T> {
         let tape = self.tape;
         let mut targets: SmallVec<[Option<Target<'_, T>>; MAX_INPUTS]> = SmallVec::new();
         for x in op.operands() {
-            let entry = tape.entry(x);
-            targets.push(entry.tracked.then(|| {
-                let (data, add) = self.target(x, &entry);
-                let layout = tape.layout(&entry);
-                Target { data, dims: layout.dims, len: layout.len, add }
+            targets.push(self.wants(x).then(|| {
+                let Out { data, dims, len, add } = self.out(x);
+                Target { data, dims, len, add }
             }));
         }
         // SAFETY: as in `give_shaped`; an input which stands twice has its
@@ -264,23 +264,33 @@ impl<'a, T: Scalar> Plain<'a, T> {
 
     /// Runs an op straight into the adjoint of `x`, which has as many elements
     /// as its result.
-    #[inline]
-    fn give_shaped(&mut self, x: Id, entry: &Entry<T>, op: &Op) {
-        let out = self.out(x, entry);
+    #[inline(always)]
+    fn give_shaped(&mut self, x: Id, op: &Op) {
+        let out = self.out(x);
         // SAFETY: the gradient of a leaf, or memory with one user: no operand
         // of the op shares it.
         unsafe { op.run(self, out, &self.tape.machine) }
     }
 
-    /// Runs an op into a temporary, or makes a view.
-    fn temporary(&mut self, op: &Op) -> Held {
+    /// [`Plain::give_shaped`], of any op.
+    #[inline(never)]
+    fn give_any(&mut self, x: Id, op: &Op) {
+        self.give_shaped(x, op);
+    }
+
+    /// [`Op::infer`]
+    fn infer(&self, op: &Op) -> Inferred<'a> {
         let this: *const Self = self;
-        // SAFETY: what `infer` borrows are layouts, which are the tape's and
-        // not in `self`.
-        match op.infer(unsafe { &*this }) {
+        // SAFETY: what comes out are layouts of the tape, which outlive the
+        // sweep and are not in `self`.
+        op.infer(unsafe { &*this })
+    }
+
+    /// Runs an op into a temporary, or makes a view.
+    fn make(&mut self, op: &Op, inferred: Inferred<'a>) -> Held {
+        match inferred {
             Inferred::Fresh(layout) => {
-                let t = self.sweep.pool.fresh::<T>(layout);
-                let data = self.sweep.pool.exclusive(t).expect("fresh memory");
+                let (t, data) = self.sweep.pool.fresh(layout);
                 let out = Out { data, dims: layout.dims, len: layout.len, add: false };
                 // SAFETY: fresh memory of the inferred shape.
                 unsafe { op.run(self, out, &self.tape.machine) };
@@ -299,23 +309,23 @@ impl<'a, T: Scalar> Plain<'a, T> {
     }
 
     /// Contributes a temporary which has been computed, and lets go of it.
-    #[inline]
-    fn pass(&mut self, x: Id, entry: &Entry<T>, t: Held) {
-        let layout = self.tape.layout(entry);
+    fn pass(&mut self, x: Id, t: Held) {
+        let layout = self.tape.value(x).layout;
         // SAFETY: held until the end of this function.
         let from = unsafe { self.sweep.pool.value(t) };
         if !from.layout.same_shape(layout) {
             // `x` was broadcast to this shape.
             let mask = broadcast_axes(layout.dims, from.layout.dims);
             let t = self.push(t);
-            return self.give_shaped(x, entry, &reduce::sum(t, mask, false));
+            return self.give_shaped(x, &reduce::sum(t, mask, false));
         }
+        let entry = self.tape.entry(x);
         if !entry.single && !entry.is_leaf() && !self.is_pending(x) {
             // Only memory which is the pool's, or lasts as long as the sweep,
             // is handed over; the values of entries do.
-            return self.set(x, entry, t);
+            return self.set(x, t);
         }
-        let out = self.out(x, entry);
+        let out = self.out(x);
         // SAFETY: as in `give_shaped`; `t` has another user if it is what is
         // in its place.
         unsafe { copy(self.tape.machine.isa, from, out) }
@@ -323,61 +333,72 @@ impl<'a, T: Scalar> Plain<'a, T> {
     }
 
     /// [`Plain::target`], with the shape of `x`.
-    #[inline]
-    fn out(&mut self, x: Id, entry: &Entry<T>) -> Out<'a, T> {
-        let layout = self.tape.layout(entry);
-        let (data, add) = self.target(x, entry);
+    #[inline(always)]
+    fn out(&mut self, x: Id) -> Out<'a, T> {
+        let (data, add) = self.target(x);
+        let layout = self.tape.value(x).layout;
         Out { data, dims: layout.dims, len: layout.len, add }
     }
 
     /// Where a contribution to `x` goes, and whether to add to it: memory of
     /// [`Gradients`] for a leaf, else the adjoint, contiguous and with one user.
-    #[inline]
-    fn target(&mut self, x: Id, entry: &Entry<T>) -> (*mut T, bool) {
+    #[inline(never)]
+    fn target(&mut self, x: Id) -> (*mut T, bool) {
+        let (entry, pending) = (self.tape.entry(x), self.is_pending(x));
         if entry.single {
-            let (pending, adjoint) = (self.is_pending(x), &self.sweep.adjoints[x.index()]);
-            let data = adjoint.single.as_ptr();
-            if !pending {
-                self.set(x, entry, Held::NONE);
+            if !pending && entry.is_leaf() {
+                self.sweep.adjoints[x.index()].set(self.sweep.stamp, Held::NONE);
+                self.sweep.leaves.push(x);
+            } else if !pending {
+                self.set(x, Held::NONE);
             }
-            return (data, pending);
+            return (self.sweep.adjoints[x.index()].single.as_ptr(), pending);
         }
         if entry.is_leaf() {
-            return self.gradient(x, entry);
+            return self.gradient(x);
         }
-        let layout = self.tape.layout(entry);
-        let pending = self.is_pending(x);
-        let old = self.sweep.adjoints[x.index()].held.get();
         if pending {
-            // SAFETY: adjoints are held.
-            let from = unsafe { self.sweep.pool.value::<T>(old) };
-            if let Some(data) = self.sweep.pool.exclusive(old).filter(|_| from.layout.contiguous) {
-                return (data, true);
-            }
+            return (self.own_adjoint(x), true);
         }
-        let pool = &mut self.sweep.pool;
-        let t = pool.fresh::<T>(match layout.contiguous {
-            true => layout,
-            false => self.tape.layouts().contiguous(layout.dims),
-        });
-        let data = pool.exclusive(t).expect("fresh memory");
-        if !pending {
-            self.set(x, entry, t);
-            return (data, false);
+        let (t, data) = self.fresh_adjoint(x);
+        self.set(x, t);
+        (data, false)
+    }
+
+    /// The adjoint of `x`, to add to: a copy of it, if it is not its own, or
+    /// not contiguous.
+    #[inline(never)]
+    fn own_adjoint(&mut self, x: Id) -> *mut T {
+        let old = self.sweep.adjoints[x.index()].held.get();
+        // SAFETY: adjoints are held.
+        let from = unsafe { self.sweep.pool.value(old) };
+        if let Some(data) = self.sweep.pool.exclusive(old).filter(|_| from.layout.contiguous) {
+            return data;
         }
-        let out = Out { data, dims: layout.dims, len: layout.len, add: false };
+        let (t, data) = self.fresh_adjoint(x);
+        let out = Out { data, dims: from.layout.dims, len: from.layout.len, add: false };
         // SAFETY: fresh memory of this shape; `old` is held.
-        unsafe { copy(self.tape.machine.isa, self.sweep.pool.value(old), out) };
+        unsafe { copy(self.tape.machine.isa, from, out) };
         self.sweep.pool.release(old);
         self.sweep.adjoints[x.index()].held.set(t);
-        (data, true)
+        data
+    }
+
+    /// Memory for the adjoint of an entry.
+    #[inline(always)]
+    fn fresh_adjoint(&mut self, x: Id) -> (Held, *mut T) {
+        let layout = self.tape.value(x).layout;
+        self.sweep.pool.fresh(match layout.contiguous {
+            true => layout,
+            false => self.tape.layouts().contiguous(layout.dims),
+        })
     }
 
     /// Where the gradient of a leaf goes, and whether to add to it.
     #[inline]
-    fn gradient(&mut self, x: Id, entry: &Entry<T>) -> (*mut T, bool) {
-        let len = self.tape.layout(entry).len;
-        match entry.op {
+    fn gradient(&mut self, x: Id) -> (*mut T, bool) {
+        let len = self.tape.value(x).layout.len;
+        match self.tape.entry(x).op {
             Op::Leaf(Leaf::Param { table, index, offset, .. }) => {
                 let (store, total) = self.tape.store_of(table);
                 self.grads.parameter(store, total, index as usize, offset, len)
@@ -391,14 +412,11 @@ impl<'a, T: Scalar> Plain<'a, T> {
         self.sweep.adjoints[x.index()].is_pending(self.sweep.stamp)
     }
 
+    /// The first contribution to an entry which is no leaf.
     #[inline(always)]
-    fn set(&mut self, x: Id, entry: &Entry<T>, t: Held) {
+    fn set(&mut self, x: Id, t: Held) {
         self.sweep.adjoints[x.index()].set(self.sweep.stamp, t);
-        if entry.is_leaf() {
-            self.sweep.leaves.push(x);
-        } else {
-            self.sweep.pending += 1;
-        }
+        self.sweep.pending += 1;
     }
 }
 
@@ -415,17 +433,12 @@ impl<T: Scalar> Plain<'_, T> {
     pub(crate) fn run(&mut self, root: Id, cotangent: Id) {
         let tape = self.tape;
         let cotangent = self.sweep.pool.view(tape.value(cotangent), Held::NONE);
-        self.pass(root, &tape.entry(root), cotangent);
+        self.pass(root, cotangent);
         let mut index = root.index() + 1;
         while self.sweep.pending > 0 {
-            while !self.is_pending(Id::entry(index - 1)) {
-                index -= 1;
-            }
-            if tape.entry(Id::entry(index - 1)).single {
-                index = self.singles(index);
-                if self.sweep.pending == 0 {
-                    break;
-                }
+            index = self.singles(index);
+            if self.sweep.pending == 0 {
+                break;
             }
             index -= 1;
             let (y, g) = (Id::entry(index), Id::adjoint(index));
@@ -443,7 +456,7 @@ impl<T: Scalar> Plain<'_, T> {
             self.sweep.pool.release(adjoint);
         }
         while let Some(x) = self.sweep.leaves.pop() {
-            let (data, add) = self.gradient(x, &tape.entry(x));
+            let (data, add) = self.gradient(x);
             let adjoint = self.sweep.adjoints[x.index()].single.get();
             // SAFETY: the one element of the leaf's gradient.
             unsafe { *data = if add { *data + adjoint } else { adjoint } };
@@ -452,7 +465,14 @@ impl<T: Scalar> Plain<'_, T> {
 
     /// Sweeps on through ops on single numbers, and over entries without an
     /// adjoint: down to where an adjoint waits for the other interpreter.
-    fn singles(&mut self, index: usize) -> usize {
+    #[inline]
+    fn singles(&mut self, mut index: usize) -> usize {
+        while !self.is_pending(Id::entry(index - 1)) {
+            index -= 1;
+        }
+        if !self.tape.entry(Id::entry(index - 1)).single {
+            return index;
+        }
         let Sweep { adjoints, stamp, pending, leaves, .. } = &mut *self.sweep;
         // SAFETY: rules of elementwise ops record nothing; and the root has a
         // handle, so what it was computed from may be read.

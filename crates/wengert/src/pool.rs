@@ -106,14 +106,14 @@ impl Pool {
         (held, slot)
     }
 
-    /// Room for a tensor of this layout, which is contiguous.
+    /// A tensor of this layout, which is contiguous, and its memory to write.
     #[inline]
-    pub(crate) fn fresh<T: Scalar>(&mut self, layout: &Layout<'_>) -> Held {
+    pub(crate) fn fresh<T: Scalar>(&mut self, layout: &Layout<'_>) -> (Held, *mut T) {
         debug_assert!(layout.contiguous);
         let (class, size) = class(layout.len * size_of::<T>());
         let (held, slot) = self.slot(class, |arena| arena.alloc_lines(size));
         slot.layout = NonNull::from(layout).cast();
-        held
+        (held, slot.data.as_ptr().cast())
     }
 
     /// A view of memory of `owner`, or of memory which outlives the sweep.
@@ -201,25 +201,24 @@ mod tests {
     fn last_in_first_out_and_shared() {
         let mut pool = Pool::default();
         let layouts = Layouts::default();
-        let [a, b] = [(); 2].map(|()| pool.fresh::<f32>(layouts.contiguous(&[25])));
+        let [(a, at), (b, _)] = [(); 2].map(|()| pool.fresh::<f32>(layouts.contiguous(&[25])));
         // SAFETY: held.
-        let (at, shape) = unsafe { (pool.value::<f32>(a).data, pool.value::<f32>(a).layout) };
-        assert_eq!(shape.dims, [25]);
+        let value = unsafe { pool.value::<f32>(a) };
+        assert_eq!((value.data, value.layout.dims), (at.cast_const(), &[25][..]));
         pool.retain(b);
         assert!(pool.exclusive::<f32>(b).is_none());
         pool.release(b);
         assert!(pool.exclusive::<f32>(b).is_some());
         pool.release(a);
-        let c = pool.fresh::<f32>(layouts.contiguous(&[32]));
-        assert_eq!(pool.exclusive::<f32>(c).unwrap().cast_const(), at);
+        assert_eq!(pool.fresh::<f32>(layouts.contiguous(&[32])), (a, at));
         // A view holds what it shows.
         // SAFETY: held.
         let data = unsafe { pool.value::<f32>(b).data };
         let view = pool.view(Value { data, layout: layouts.strided(&[5, 5], &[1, 5]) }, pool.owner(b));
         pool.release(b);
         assert!(pool.exclusive::<f32>(view).is_none());
-        assert_ne!(pool.fresh::<f32>(layouts.contiguous(&[25])), b);
+        assert_ne!(pool.fresh::<f32>(layouts.contiguous(&[25])).0, b);
         pool.release(view);
-        assert_eq!(pool.fresh::<f32>(layouts.contiguous(&[32])), b);
+        assert_eq!(pool.fresh::<f32>(layouts.contiguous(&[32])).0, b);
     }
 }

@@ -1,6 +1,6 @@
 //! Matrix products.
 
-use super::{Emit, Id, Inferred, Op, Values, view};
+use super::{Id, Inferred, Interpreter, Op, Values, view};
 use crate::kernels::gemm::Mat;
 use crate::kernels::gemm::split::{Blocks, Product};
 use crate::kernels::map::copy;
@@ -96,6 +96,7 @@ impl Matmul {
         Inferred::fresh(v, &dims)
     }
 
+    #[inline(always)]
     pub(crate) unsafe fn run<T: Scalar>(&self, v: &impl Values<T>, out: Out<'_, T>, machine: &Machine<T>) {
         let row = self.row.map(|row| v.value(row));
         // SAFETY: the caller's contract.
@@ -198,10 +199,20 @@ impl Matmul {
 
     /// To the left operand `g B^T`, or its transpose `B g^T`; to the right one
     /// `A^T g`, or `g^T A`.
-    pub(crate) fn rule<E: Emit>(self, e: &mut E, _: Id, g: Id) {
+    pub(crate) fn rule<E: Interpreter>(self, e: &mut E, y: Id, g: Id) {
+        // SAFETY: the shape of the result of an op under differentiation.
+        let one = unsafe { e.dims(y).get() }.len() == 2;
         let (a, b, g) = (self.a, self.b, Side::plain(g));
-        e.give(a.x, if a.transposed { op(b, g.t()) } else { op(g, b.t()) });
-        e.give(b.x, if b.transposed { op(g.t(), a) } else { op(a.t(), g) });
+        let to_a = if a.transposed { op(b, g.t()) } else { op(g, b.t()) };
+        let to_b = if b.transposed { op(g.t(), a) } else { op(a.t(), g) };
+        // Batches may have been broadcast.
+        if one {
+            e.give_alike(a.x, to_a);
+            e.give_alike(b.x, to_b);
+        } else {
+            e.give(a.x, to_a);
+            e.give(b.x, to_b);
+        }
         if let Some(row) = self.row {
             e.give(row, view::same(g.x));
         }
@@ -256,16 +267,15 @@ impl<'t, T: Scalar> Tensor<'t, T> {
     /// A product with one matrix for every batch: all rows at once.
     #[track_caller]
     fn by_rows(self, matrix: Self, row: Option<Self>) -> Self {
-        let (left, right) = (self.shape(), matrix.shape());
-        let rows = left[..left.len() - 1].iter().product();
-        let flat = if left.len() == 2 { self } else { self.reshape([rows, right[0]]) };
-        let op = Matmul { a: Side::plain(flat.id()), b: Side::plain(matrix.id()), row: row.map(Self::id) };
-        let product = self.record(Op::Matmul(op));
-        if left.len() == 2 {
-            return product;
+        let op = Matmul { a: Side::plain(self.id()), b: Side::plain(matrix.id()), row: row.map(Self::id) };
+        let [batch @ .., inner] = self.shape() else { unreachable!("a scalar has no inner dimension") };
+        if batch.len() == 1 {
+            return self.record(Op::Matmul(op));
         }
-        let mut dims = Dims::from_slice(&left[..left.len() - 1]);
-        dims.push(right[1]);
+        let flat = self.reshape([batch.iter().product(), *inner]);
+        let product = self.record(Op::Matmul(Matmul { a: Side::plain(flat.id()), ..op }));
+        let mut dims = Dims::from_slice(batch);
+        dims.push(matrix.shape()[1]);
         product.reshape(dims)
     }
 

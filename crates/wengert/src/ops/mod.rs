@@ -233,6 +233,12 @@ pub(crate) trait Emit {
     /// Adds the result of an op to the adjoint of `x`. Axes along which `x`
     /// was broadcast are summed away.
     fn give(&mut self, x: Id, op: Op);
+    /// [`Emit::give`] of an op which can add, and whose result is known to have
+    /// the shape of `x`.
+    #[inline(always)]
+    fn give_alike(&mut self, x: Id, op: Op) {
+        self.give(x, op);
+    }
 
     fn mul(&mut self, a: Id, b: Id) -> Id {
         self.op(binary::mul(a, b))
