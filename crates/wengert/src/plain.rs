@@ -112,6 +112,9 @@ pub(crate) struct Plain<'a, T: Scalar> {
     tape: &'a Tape<T>,
     sweep: Box<Sweep<T>>,
     grads: &'a mut Gradients<T>,
+    /// The table of parameters which was met last, and its store's place in
+    /// the gradients.
+    store: Option<(u16, usize)>,
 }
 
 impl<T: Scalar> Values<T> for Plain<'_, T> {
@@ -400,8 +403,16 @@ impl<'a, T: Scalar> Plain<'a, T> {
         let len = self.tape.value(x).layout.len;
         match self.tape.entry(x).op {
             Op::Leaf(Leaf::Param { table, index, offset, .. }) => {
-                let (store, total) = self.tape.store_of(table);
-                self.grads.parameter(store, total, index as usize, offset, len)
+                let place = match self.store {
+                    Some((known, place)) if known == table => place,
+                    _ => {
+                        let (store, total) = self.tape.store_of(table);
+                        let place = self.grads.place_of(store, total);
+                        self.store = Some((table, place));
+                        place
+                    }
+                };
+                self.grads.parameter(place, index as usize, offset..offset + len)
             }
             _ => self.grads.leaf(x, len),
         }
@@ -497,7 +508,7 @@ pub(crate) fn sweep<T: Scalar>(tape: &Tape<T>, root: Id, cotangent: Id, grads: &
     let mut sweep = tape.sweep.take().unwrap_or_default();
     sweep.begin(root.index() + 1);
     grads.begin(tape.id(), tape.epoch());
-    let mut plain = Plain { tape, sweep, grads };
+    let mut plain = Plain { tape, sweep, grads, store: None };
     T::sweep(&mut plain, root, cotangent);
     let sweep = plain.sweep;
     grads.end();
