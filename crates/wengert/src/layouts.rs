@@ -76,13 +76,15 @@ impl Layouts {
         layout
     }
 
-    /// Forgets all layouts if they have become many.
-    pub(crate) fn trim(&mut self) {
-        if self.arena.live_bytes() > KEPT {
+    /// Forgets all layouts if they have become many; says whether it did.
+    pub(crate) fn trim(&mut self) -> bool {
+        let many = self.arena.live_bytes() > KEPT;
+        if many {
             self.contiguous.clear();
             self.strided.clear();
             self.arena.reset();
         }
+        many
     }
 
     /// Bytes taken from the system.
@@ -191,7 +193,7 @@ mod tests {
         assert!(other.contiguous && row_major.strides != other.strides);
         assert_eq!(layouts.contiguous(&[]).len, 1);
         let used = layouts.arena.live_bytes();
-        layouts.trim();
+        assert!(!layouts.trim());
         layouts.contiguous(&[2, 3]);
         assert_eq!(layouts.arena.live_bytes(), used);
     }
@@ -206,7 +208,7 @@ mod tests {
             }
             assert_eq!(layouts.contiguous.used.get(), 1000);
         }
-        layouts.trim();
+        assert!(layouts.trim());
         assert_eq!((layouts.contiguous.used.get(), layouts.arena.live_bytes()), (0, 0));
         assert_eq!(layouts.contiguous(&[7, 3]).dims, [7, 3]);
     }

@@ -441,10 +441,16 @@ pub(crate) fn broadcast_axes(from: &[usize], to: &[usize]) -> u64 {
 impl<T: Scalar> Plain<'_, T> {
     /// Sweeps from the root down to the last entry which anything is pending
     /// for. Indices are the topological order.
-    pub(crate) fn run(&mut self, root: Id, cotangent: Id) {
+    pub(crate) fn run(&mut self, root: Id, cotangent: Option<Id>) {
         let tape = self.tape;
-        let cotangent = self.sweep.pool.view(tape.value(cotangent), Held::NONE);
-        self.pass(root, cotangent);
+        match cotangent {
+            Some(cotangent) => {
+                let cotangent = self.sweep.pool.view(tape.value(cotangent), Held::NONE);
+                self.pass(root, cotangent);
+            }
+            // SAFETY: the adjoint of the root, which has one element then.
+            None => unsafe { self.target(root).0.write(T::ONE) },
+        }
         let mut index = root.index() + 1;
         while self.sweep.pending > 0 {
             index = self.singles(index);
@@ -503,8 +509,9 @@ impl<T: Scalar> Plain<'_, T> {
     }
 }
 
-/// Adds the gradients of `root`, by a cotangent, to `grads`.
-pub(crate) fn sweep<T: Scalar>(tape: &Tape<T>, root: Id, cotangent: Id, grads: &mut Gradients<T>) {
+/// Adds the gradients of `root`, by a cotangent, to `grads`. Without one the
+/// root has one element, and its cotangent is 1.
+pub(crate) fn sweep<T: Scalar>(tape: &Tape<T>, root: Id, cotangent: Option<Id>, grads: &mut Gradients<T>) {
     let mut sweep = tape.sweep.take().unwrap_or_default();
     sweep.begin(root.index() + 1);
     grads.begin(tape.id(), tape.epoch());

@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::ops::Range;
 use std::panic::{Location, RefUnwindSafe};
+use std::ptr::NonNull;
 
 use crate::arena::Arena;
 use crate::entries::{Entries, Entry};
@@ -21,6 +22,8 @@ use crate::threads::Threads;
 
 mod record;
 
+use record::erase;
+
 /// The leaves which stand for the parameters of one store, by index.
 struct StoreTable {
     store: (u64, u64),
@@ -29,7 +32,17 @@ struct StoreTable {
     epoch: u64,
     /// Set anew whenever the table starts to stand for something else.
     stamp: u64,
-    leaves: Vec<(u64, Id)>,
+    leaves: Vec<ParameterLeaf>,
+}
+
+/// The leaf which stands for a parameter, if the stamp is that of its table.
+#[derive(Clone, Copy)]
+struct ParameterLeaf {
+    stamp: u64,
+    id: Id,
+    /// That of the parameter, once it is known: as long as the tape keeps its
+    /// layouts, since the shape of a parameter never changes.
+    layout: Option<NonNull<Layout<'static>>>,
 }
 
 #[derive(Default)]
@@ -174,7 +187,9 @@ impl<T: Scalar> Tape<T> {
         self.entries.clear();
         self.epoch += 1;
         self.arena.reset();
-        self.layouts.trim();
+        if self.layouts.trim() {
+            self.tables.get_mut().tables.iter_mut().for_each(|table| table.leaves.clear());
+        }
         // A panic may have passed through a `no_grad`.
         self.recording.set(true);
     }
@@ -368,15 +383,20 @@ impl<T: Scalar> Tape<T> {
         let StoreTable { stamp, leaves, .. } = &mut tables.tables[at];
         let index = p.index() as usize;
         if leaves.len() <= index {
-            leaves.resize(index + 1, (0, Id::entry(0)));
+            leaves.resize(index + 1, ParameterLeaf { stamp: 0, id: Id::entry(0), layout: None });
         }
         let known = &mut leaves[index];
-        if known.0 != *stamp {
+        if known.stamp != *stamp {
             let table = u16::try_from(at).expect("fewer than 65,536 stores of parameters in one turn");
             let leaf = Leaf::Param { table, index: p.index(), offset: p.range().start, frozen: p.is_frozen() };
-            *known = (*stamp, self.leaf(leaf, p.data(), self.layouts.contiguous(p.shape()), location));
+            // SAFETY: `rewind` and `begin` drop it where it stands for another
+            // layout, or for none.
+            let layout = known.layout.map(|layout| unsafe { layout.as_ref() });
+            let layout = layout.unwrap_or_else(|| self.layouts.contiguous(p.shape()));
+            let id = self.leaf(leaf, p.data(), layout, location);
+            *known = ParameterLeaf { stamp: *stamp, id, layout: Some(erase(layout)) };
         }
-        known.1
+        known.id
     }
 
     /// Identity and number of elements of the store of a [`Leaf::Param`].
@@ -477,6 +497,9 @@ impl Tables {
         });
         self.stamps += 1;
         let table = &mut self.tables[at];
+        if table.store.0 != store.0 {
+            table.leaves.clear();
+        }
         (table.store, table.epoch, table.stamp, table.total) = (store, epoch, self.stamps, total);
         at
     }

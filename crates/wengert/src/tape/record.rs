@@ -158,6 +158,6 @@ impl<T: Scalar> Tape<T> {
 }
 
 /// Forgets the tape's lifetime; [`Tape::layout`] gives it back.
-fn erase(layout: &Layout<'_>) -> NonNull<Layout<'static>> {
+pub(super) fn erase(layout: &Layout<'_>) -> NonNull<Layout<'static>> {
     NonNull::from(layout).cast()
 }
