@@ -6,8 +6,6 @@ use std::ptr::NonNull;
 
 use bumpalo::Bump;
 
-use crate::shape::{Layout, element_count};
-
 /// Buffers from this many bytes on start on a cache line of their own; smaller
 /// ones are packed at their natural alignment.
 const LARGE: usize = 256;
@@ -78,31 +76,6 @@ impl Arena {
     #[inline]
     pub(crate) fn store<T: Copy>(&self, value: T) -> &T {
         &self.copy(&[value])[0]
-    }
-
-    /// The row-major layout of a shape.
-    #[track_caller]
-    pub(crate) fn contiguous(&self, dims: &[usize]) -> &Layout<'_> {
-        if dims.is_empty() {
-            return &Layout::SCALAR;
-        }
-        self.layout(dims, element_count(dims), None)
-    }
-
-    /// The layout of a view.
-    pub(crate) fn strided(&self, dims: &[usize], strides: &[isize]) -> &Layout<'_> {
-        if dims.is_empty() {
-            return &Layout::SCALAR;
-        }
-        self.layout(dims, dims.iter().product(), Some(strides))
-    }
-
-    #[inline(always)]
-    fn layout(&self, dims: &[usize], len: usize, strides: Option<&[isize]>) -> &Layout<'_> {
-        let words = Layout::bytes(dims.len()) / size_of::<usize>();
-        // SAFETY: fresh memory of this size, which lives as long as the borrow
-        // of the arena.
-        unsafe { Layout::place(self.alloc::<usize>(words).cast(), dims, len, strides) }
     }
 
     /// Takes everything back. Capacity is kept, in one chunk.
@@ -180,14 +153,5 @@ mod tests {
             arena.alloc::<f64>(1);
             assert_eq!(arena.live_bytes(), 8 * (i + 1));
         }
-    }
-
-    #[test]
-    fn layouts() {
-        let arena = Arena::default();
-        let l = arena.contiguous(&[2, 3]);
-        assert_eq!((l.dims, l.strides, l.len, l.contiguous), (&[2, 3][..], &[3, 1][..], 6, true));
-        let v = arena.strided(&[3, 2], &[1, 3]);
-        assert!(!v.contiguous);
     }
 }

@@ -38,7 +38,7 @@ impl<'t, T: Scalar> Tensor<'t, T> {
     pub fn backward_into(self, grads: &mut Gradients<T>) {
         let shape = self.shape();
         assert!(self.len() == 1, "backward: a root of shape {shape:?} needs a cotangent: see backward_with");
-        self.sweep(self.tape().ones(shape), grads);
+        self.sweep(None, grads);
     }
 
     /// The vector-Jacobian product with a cotangent of this tensor's shape.
@@ -68,13 +68,14 @@ impl<'t, T: Scalar> Tensor<'t, T> {
         let cotangent = self.operand(cotangent.on(self.tape()));
         let (shape, given) = (self.shape(), cotangent.shape());
         assert!(shape == given, "backward: a root of shape {shape:?}, but a cotangent of shape {given:?}");
-        self.sweep(cotangent, grads);
+        self.sweep(Some(cotangent), grads);
     }
 
+    /// A plain sweep, from 1 if there is no cotangent.
     #[track_caller]
-    fn sweep(self, cotangent: Self, grads: &mut Gradients<T>) {
+    fn sweep(self, cotangent: Option<Self>, grads: &mut Gradients<T>) {
         assert!(self.requires_grad(), "backward: nothing this tensor depends on requires a gradient");
-        plain::sweep(self.tape(), self.id(), cotangent.id(), grads);
+        plain::sweep(self.tape(), self.id(), cotangent.map(Tensor::id), grads);
     }
 
     /// The gradients of this scalar with respect to some tensors, as tensors

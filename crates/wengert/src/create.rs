@@ -1,5 +1,6 @@
 //! How tensors come to be on a tape.
 
+use std::mem::MaybeUninit;
 use std::panic::Location;
 
 use rand::Rng;
@@ -7,36 +8,34 @@ use rand::Rng;
 use crate::array::Array;
 use crate::error::{Error, raise};
 use crate::kernels::Value;
+use crate::ops::Values;
 use crate::ops::leaf::Leaf;
 use crate::params::{Parameter, normal, uniform};
 use crate::scalar::Scalar;
-use crate::shape::{Layout, element_count};
+use crate::shape::Layout;
 use crate::tape::Tape;
 use crate::tensor::Tensor;
 
 /// Creation. Every tensor made here is a constant until
 /// [`require_grad`](Tensor::require_grad).
 impl<T: Scalar> Tape<T> {
+    /// A tensor every element of which `fill` writes.
     #[track_caller]
     #[inline]
-    fn create(
-        &self,
-        shape: &[usize],
-        fill: impl FnOnce(&mut dyn Iterator<Item = &mut std::mem::MaybeUninit<T>>),
-    ) -> Tensor<'_, T> {
-        let layout = self.arena().contiguous(shape);
+    fn create(&self, shape: &[usize], fill: impl FnOnce(&mut [MaybeUninit<T>])) -> Tensor<'_, T> {
+        let layout = self.layouts().contiguous(shape);
         let data = self.arena().alloc::<T>(layout.len);
         // SAFETY: fresh memory of `len` elements; `MaybeUninit` asks nothing
         // of its contents.
         let to = unsafe { std::slice::from_raw_parts_mut(data.as_ptr().cast(), layout.len) };
-        fill(&mut to.iter_mut());
+        fill(to);
         Tensor::new(self, self.leaf(Leaf::Constant, data.as_ptr(), layout, Location::caller()))
     }
 
     #[track_caller]
     pub(crate) fn fill(&self, shape: impl AsRef<[usize]>, mut f: impl FnMut(usize) -> T) -> Tensor<'_, T> {
         self.create(shape.as_ref(), |to| {
-            to.enumerate().for_each(|(i, x)| {
+            to.iter_mut().enumerate().for_each(|(i, x)| {
                 x.write(f(i));
             })
         })
@@ -79,11 +78,11 @@ impl<T: Scalar> Tape<T> {
     #[track_caller]
     pub fn try_input(&self, shape: impl AsRef<[usize]>, values: &[T]) -> Result<Tensor<'_, T>, Error> {
         let shape = shape.as_ref();
-        let expected = element_count(shape);
-        if expected != values.len() {
-            return Err(Error::LengthMismatch { op: "input", shape: shape.to_vec(), expected, got: values.len() });
+        let layout = self.layouts().contiguous(shape);
+        if layout.len != values.len() {
+            let (expected, got) = (layout.len, values.len());
+            return Err(Error::LengthMismatch { op: "input", shape: shape.to_vec(), expected, got });
         }
-        let layout = self.arena().contiguous(shape);
         let data = self.arena().copy(values).as_ptr();
         Ok(Tensor::new(self, self.leaf(Leaf::Constant, data, layout, Location::caller())))
     }
@@ -110,7 +109,7 @@ impl<T: Scalar> Tape<T> {
     /// One value everywhere.
     #[track_caller]
     pub fn full(&self, shape: impl AsRef<[usize]>, value: T) -> Tensor<'_, T> {
-        self.fill(shape, |_| value)
+        self.create(shape.as_ref(), |to| to.fill(MaybeUninit::new(value)))
     }
 
     /// The identity matrix `[n, n]`.
@@ -217,6 +216,7 @@ impl<T: Scalar> Tape<T> {
     #[track_caller]
     pub(crate) fn copy_of(&self, x: Value<'_, T>) -> Tensor<'_, T> {
         self.create(x.layout.dims, |to| {
+            let mut to = to.iter_mut();
             x.for_each(|v| {
                 if let Some(slot) = to.next() {
                     slot.write(v);

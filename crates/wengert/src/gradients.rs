@@ -173,7 +173,8 @@ impl<T: Scalar> Gradients<T> {
         for store in stores {
             let live = store.cells.iter().enumerate().filter(|(_, c)| c.live);
             for (index, &Cell { offset, len, .. }) in live {
-                let (to, add) = self.parameter(store.id, store.slab.len(), index, offset, len);
+                let place = self.place_of(store.id, store.slab.len());
+                let (to, add) = self.parameter(place, index, offset..offset + len);
                 // SAFETY: the gradient of this parameter, which nobody else has.
                 let to = unsafe { std::slice::from_raw_parts_mut(to, len) };
                 let from = &store.slab.as_slice()[offset..offset + len];
@@ -302,32 +303,30 @@ impl<T: Scalar> Gradients<T> {
         self.sweeping = false;
     }
 
-    /// Where the gradient of a parameter goes, and whether to add to it.
-    #[inline]
-    pub(crate) fn parameter(
-        &mut self,
-        store: u64,
-        total: usize,
-        index: usize,
-        offset: usize,
-        len: usize,
-    ) -> (*mut T, bool) {
+    /// The place of a store of parameters with so many elements.
+    pub(crate) fn place_of(&mut self, store: u64, total: usize) -> usize {
         let at = self.stores.iter().position(|s| s.id == store).unwrap_or_else(|| {
             self.stores.push(Store { id: store, slab: Slab::new(), cells: Vec::new(), stale: false });
             self.stores.len() - 1
         });
-        let store = &mut self.stores[at];
+        self.stores[at].slab.grow(total);
+        at
+    }
+
+    /// Where the gradient of a parameter goes, and whether to add to it. The
+    /// store is named by its [place](Gradients::place_of).
+    #[inline]
+    pub(crate) fn parameter(&mut self, place: usize, index: usize, range: Range<usize>) -> (*mut T, bool) {
+        let store = &mut self.stores[place];
+        assert!(range.end <= store.slab.len(), "a parameter lies within its store");
         if store.cells.len() <= index {
             store.cells.resize(index + 1, Cell::default());
         }
-        if store.slab.len() < total {
-            store.slab.grow(total);
-        }
         let cell = &mut store.cells[index];
         let add = cell.live;
-        *cell = Cell { offset, len, live: true, dirty: true };
-        // SAFETY: the slab is as long as the store's, in which the parameter lies.
-        (unsafe { store.slab.data().add(offset) }, add)
+        *cell = Cell { offset: range.start, len: range.len(), live: true, dirty: true };
+        // SAFETY: within the slab, as has been checked.
+        (unsafe { store.slab.data().add(range.start) }, add)
     }
 
     /// Where the gradient of an entry goes, and whether to add to it.

@@ -160,6 +160,7 @@ pub mod functional;
 mod gradients;
 mod graph;
 mod kernels;
+mod layouts;
 mod ops;
 mod params;
 mod plain;

@@ -4,12 +4,12 @@ use std::cell::Cell;
 
 use smallvec::SmallVec;
 
-use crate::entries::Entry;
 use crate::gradients::Gradients;
 use crate::kernels::fused::{MAX_INPUTS, Target};
 use crate::kernels::map::copy;
 use crate::kernels::reduce::sum_of_products;
 use crate::kernels::{Out, Value};
+use crate::layouts::Layouts;
 use crate::ops::binary::{Binary, Function};
 use crate::ops::custom::Custom;
 use crate::ops::fused::Fused;
@@ -112,6 +112,9 @@ pub(crate) struct Plain<'a, T: Scalar> {
     tape: &'a Tape<T>,
     sweep: Box<Sweep<T>>,
     grads: &'a mut Gradients<T>,
+    /// The table of parameters which was met last, and its store's place in
+    /// the gradients.
+    store: Option<(u16, usize)>,
 }
 
 impl<T: Scalar> Values<T> for Plain<'_, T> {
@@ -134,6 +137,11 @@ impl<T: Scalar> Values<T> for Plain<'_, T> {
             }
         }
     }
+
+    #[inline(always)]
+    fn layouts(&self) -> &Layouts {
+        self.tape.layouts()
+    }
 }
 
 impl<T: Scalar> Emit for Plain<'_, T> {
@@ -143,41 +151,45 @@ impl<T: Scalar> Emit for Plain<'_, T> {
     }
 
     fn op(&mut self, op: Op) -> Id {
-        let t = self.temporary(&op);
+        let t = self.make(&op, self.infer(&op));
         self.push(t)
     }
 
+    #[inline(always)]
+    fn give_alike(&mut self, x: Id, op: Op) {
+        debug_assert!(op.accumulates());
+        if self.wants(x) {
+            self.give_shaped(x, &op);
+        }
+    }
+
     fn give(&mut self, x: Id, op: Op) {
-        let entry = &self.tape.entry(x);
-        if !entry.tracked {
+        if !self.wants(x) {
             return;
         }
-        let layout = self.tape.layout(entry);
+        let layout = self.tape.value(x).layout;
         if let Op::View(view::View::Same { x: g }) = op {
             let g = self.held(g);
             if g != Held::NONE {
                 self.sweep.pool.retain(g);
-                return self.pass(x, entry, g);
+                return self.pass(x, g);
             }
         }
         if let Op::Binary(Binary { f: Function::Mul, a, b }) = op
             && self.sums_products(layout, a, b)
         {
-            let out = self.out(x, entry);
+            let out = self.out(x);
             // SAFETY: as in `give_shaped`.
             return unsafe { sum_of_products(self.tape.machine.isa, [self.value(a), self.value(b)], out) };
         }
-        let same = match op.infer(self) {
-            Inferred::Like(l) => l.same_shape(layout),
-            Inferred::Fresh(dims) => dims.as_slice() == layout.dims,
-            Inferred::View { .. } => false,
-        };
+        let inferred = self.infer(&op);
+        let same = matches!(inferred, Inferred::Fresh(l) if l.same_shape(layout));
         // An op which cannot add runs straight into its target only if nothing is there.
-        if same && (op.accumulates() || !entry.is_leaf() && !self.is_pending(x)) {
-            return self.give_shaped(x, entry, &op);
+        if same && (op.accumulates() || !self.tape.entry(x).is_leaf() && !self.is_pending(x)) {
+            return self.give_any(x, &op);
         }
-        let t = self.temporary(&op);
-        self.pass(x, entry, t);
+        let t = self.make(&op, inferred);
+        self.pass(x, t);
     }
 }
 
@@ -193,15 +205,13 @@ impl<T: Scalar> Interpreter for Plain<'_, T> {
             let inputs: SmallVec<[_; 8]> = op.operands().map(lift).collect();
             let (output, cotangent) = (scope.copy_of(tape.value(y)), scope.copy_of(self.value(g)));
             op.backward(&inputs, output, cotangent, |x, contribution| {
-                let entry = tape.entry(x);
-                if entry.tracked {
-                    let t = self.sweep.pool.fresh::<T>(&contribution.shape().into());
-                    let data = self.sweep.pool.exclusive(t).expect("fresh memory");
+                if self.wants(x) {
+                    let (t, data) = self.sweep.pool.fresh(tape.layouts().contiguous(contribution.shape()));
                     let from = contribution.value();
                     let out = Out { data, dims: from.layout.dims, len: from.layout.len, add: false };
                     // SAFETY: fresh memory of this shape.
                     unsafe { copy(tape.machine.isa, from, out) };
-                    self.pass(x, &entry, t);
+                    self.pass(x, t);
                 }
             });
         });
@@ -211,11 +221,9 @@ impl<T: Scalar> Interpreter for Plain<'_, T> {
         let tape = self.tape;
         let mut targets: SmallVec<[Option<Target<'_, T>>; MAX_INPUTS]> = SmallVec::new();
         for x in op.operands() {
-            let entry = tape.entry(x);
-            targets.push(entry.tracked.then(|| {
-                let (data, add) = self.target(x, &entry);
-                let layout = tape.layout(&entry);
-                Target { data, dims: layout.dims, len: layout.len, add }
+            targets.push(self.wants(x).then(|| {
+                let Out { data, dims, len, add } = self.out(x);
+                Target { data, dims, len, add }
             }));
         }
         // SAFETY: as in `give_shaped`; an input which stands twice has its
@@ -259,73 +267,68 @@ impl<'a, T: Scalar> Plain<'a, T> {
 
     /// Runs an op straight into the adjoint of `x`, which has as many elements
     /// as its result.
-    #[inline]
-    fn give_shaped(&mut self, x: Id, entry: &Entry<T>, op: &Op) {
-        let out = self.out(x, entry);
+    #[inline(always)]
+    fn give_shaped(&mut self, x: Id, op: &Op) {
+        let out = self.out(x);
         // SAFETY: the gradient of a leaf, or memory with one user: no operand
         // of the op shares it.
         unsafe { op.run(self, out, &self.tape.machine) }
     }
 
-    /// Runs an op into a temporary, or makes a view.
-    fn temporary(&mut self, op: &Op) -> Held {
-        let tape = self.tape;
+    /// [`Plain::give_shaped`], of any op.
+    #[inline(never)]
+    fn give_any(&mut self, x: Id, op: &Op) {
+        self.give_shaped(x, op);
+    }
+
+    /// [`Op::infer`]
+    fn infer(&self, op: &Op) -> Inferred<'a> {
         let this: *const Self = self;
-        // SAFETY: what `infer` borrows lies in the tape's arena or in memory
-        // which the temporaries of this rule hold, not in `self`.
-        let inferred = op.infer(unsafe { &*this });
-        let t = match inferred {
-            Inferred::Like(layout) => {
-                // The layout may be a temporary's, which may be given back
-                // before this one.
-                let mut owner = Held::NONE;
-                op.operands(|x| {
-                    let x = self.held(x);
-                    // SAFETY: held.
-                    if x != Held::NONE && std::ptr::eq(unsafe { self.sweep.pool.value::<T>(x) }.layout, layout) {
-                        owner = self.sweep.pool.layout_owner(x);
-                    }
-                });
-                self.sweep.pool.like::<T>(layout, owner)
+        // SAFETY: what comes out are layouts of the tape, which outlive the
+        // sweep and are not in `self`.
+        op.infer(unsafe { &*this })
+    }
+
+    /// Runs an op into a temporary, or makes a view.
+    fn make(&mut self, op: &Op, inferred: Inferred<'a>) -> Held {
+        match inferred {
+            Inferred::Fresh(layout) => {
+                let (t, data) = self.sweep.pool.fresh(layout);
+                let out = Out { data, dims: layout.dims, len: layout.len, add: false };
+                // SAFETY: fresh memory of the inferred shape.
+                unsafe { op.run(self, out, &self.tape.machine) };
+                t
             }
-            Inferred::Fresh(dims) => self.sweep.pool.fresh::<T>(&dims),
-            Inferred::View { of, offset, dims, strides } => {
+            Inferred::View { of, offset, layout } => {
                 let owner = match self.held(of) {
                     Held::NONE => Held::NONE,
                     held => self.sweep.pool.owner(held),
                 };
-                let data = self.value(of).data;
                 // SAFETY: the view lies within its operand's memory.
-                return self.sweep.pool.view(unsafe { data.offset(offset) }, owner, &dims, &strides);
+                let data = unsafe { self.value(of).data.offset(offset) };
+                self.sweep.pool.view(Value { data, layout }, owner)
             }
-        };
-        // SAFETY: held by `t`.
-        let layout = unsafe { self.sweep.pool.value::<T>(t) }.layout;
-        let data = self.sweep.pool.exclusive(t).expect("fresh memory");
-        let out = Out { data, dims: layout.dims, len: layout.len, add: false };
-        // SAFETY: fresh memory of the inferred shape.
-        unsafe { op.run(self, out, &tape.machine) };
-        t
+        }
     }
 
     /// Contributes a temporary which has been computed, and lets go of it.
-    #[inline]
-    fn pass(&mut self, x: Id, entry: &Entry<T>, t: Held) {
-        let layout = self.tape.layout(entry);
+    fn pass(&mut self, x: Id, t: Held) {
+        let layout = self.tape.value(x).layout;
         // SAFETY: held until the end of this function.
         let from = unsafe { self.sweep.pool.value(t) };
         if !from.layout.same_shape(layout) {
             // `x` was broadcast to this shape.
             let mask = broadcast_axes(layout.dims, from.layout.dims);
             let t = self.push(t);
-            return self.give_shaped(x, entry, &reduce::sum(t, mask, false));
+            return self.give_shaped(x, &reduce::sum(t, mask, false));
         }
+        let entry = self.tape.entry(x);
         if !entry.single && !entry.is_leaf() && !self.is_pending(x) {
             // Only memory which is the pool's, or lasts as long as the sweep,
             // is handed over; the values of entries do.
-            return self.set(x, entry, t);
+            return self.set(x, t);
         }
-        let out = self.out(x, entry);
+        let out = self.out(x);
         // SAFETY: as in `give_shaped`; `t` has another user if it is what is
         // in its place.
         unsafe { copy(self.tape.machine.isa, from, out) }
@@ -333,64 +336,83 @@ impl<'a, T: Scalar> Plain<'a, T> {
     }
 
     /// [`Plain::target`], with the shape of `x`.
-    #[inline]
-    fn out(&mut self, x: Id, entry: &Entry<T>) -> Out<'a, T> {
-        let layout = self.tape.layout(entry);
-        let (data, add) = self.target(x, entry);
+    #[inline(always)]
+    fn out(&mut self, x: Id) -> Out<'a, T> {
+        let (data, add) = self.target(x);
+        let layout = self.tape.value(x).layout;
         Out { data, dims: layout.dims, len: layout.len, add }
     }
 
     /// Where a contribution to `x` goes, and whether to add to it: memory of
     /// [`Gradients`] for a leaf, else the adjoint, contiguous and with one user.
-    #[inline]
-    fn target(&mut self, x: Id, entry: &Entry<T>) -> (*mut T, bool) {
+    #[inline(never)]
+    fn target(&mut self, x: Id) -> (*mut T, bool) {
+        let (entry, pending) = (self.tape.entry(x), self.is_pending(x));
         if entry.single {
-            let (pending, adjoint) = (self.is_pending(x), &self.sweep.adjoints[x.index()]);
-            let data = adjoint.single.as_ptr();
-            if !pending {
-                self.set(x, entry, Held::NONE);
+            if !pending && entry.is_leaf() {
+                self.sweep.adjoints[x.index()].set(self.sweep.stamp, Held::NONE);
+                self.sweep.leaves.push(x);
+            } else if !pending {
+                self.set(x, Held::NONE);
             }
-            return (data, pending);
+            return (self.sweep.adjoints[x.index()].single.as_ptr(), pending);
         }
         if entry.is_leaf() {
-            return self.gradient(x, entry);
+            return self.gradient(x);
         }
-        let layout = self.tape.layout(entry);
-        let pending = self.is_pending(x);
-        let old = self.sweep.adjoints[x.index()].held.get();
         if pending {
-            // SAFETY: adjoints are held.
-            let from = unsafe { self.sweep.pool.value::<T>(old) };
-            if let Some(data) = self.sweep.pool.exclusive(old).filter(|_| from.layout.contiguous) {
-                return (data, true);
-            }
+            return (self.own_adjoint(x), true);
         }
-        let pool = &mut self.sweep.pool;
-        let t = match layout.contiguous {
-            true => pool.like::<T>(layout, Held::NONE),
-            false => pool.fresh::<T>(&layout.dims.into()),
-        };
-        let data = pool.exclusive(t).expect("fresh memory");
-        if !pending {
-            self.set(x, entry, t);
-            return (data, false);
+        let (t, data) = self.fresh_adjoint(x);
+        self.set(x, t);
+        (data, false)
+    }
+
+    /// The adjoint of `x`, to add to: a copy of it, if it is not its own, or
+    /// not contiguous.
+    #[inline(never)]
+    fn own_adjoint(&mut self, x: Id) -> *mut T {
+        let old = self.sweep.adjoints[x.index()].held.get();
+        // SAFETY: adjoints are held.
+        let from = unsafe { self.sweep.pool.value(old) };
+        if let Some(data) = self.sweep.pool.exclusive(old).filter(|_| from.layout.contiguous) {
+            return data;
         }
-        let out = Out { data, dims: layout.dims, len: layout.len, add: false };
+        let (t, data) = self.fresh_adjoint(x);
+        let out = Out { data, dims: from.layout.dims, len: from.layout.len, add: false };
         // SAFETY: fresh memory of this shape; `old` is held.
-        unsafe { copy(self.tape.machine.isa, self.sweep.pool.value(old), out) };
+        unsafe { copy(self.tape.machine.isa, from, out) };
         self.sweep.pool.release(old);
         self.sweep.adjoints[x.index()].held.set(t);
-        (data, true)
+        data
+    }
+
+    /// Memory for the adjoint of an entry.
+    #[inline(always)]
+    fn fresh_adjoint(&mut self, x: Id) -> (Held, *mut T) {
+        let layout = self.tape.value(x).layout;
+        self.sweep.pool.fresh(match layout.contiguous {
+            true => layout,
+            false => self.tape.layouts().contiguous(layout.dims),
+        })
     }
 
     /// Where the gradient of a leaf goes, and whether to add to it.
     #[inline]
-    fn gradient(&mut self, x: Id, entry: &Entry<T>) -> (*mut T, bool) {
-        let len = self.tape.layout(entry).len;
-        match entry.op {
+    fn gradient(&mut self, x: Id) -> (*mut T, bool) {
+        let len = self.tape.value(x).layout.len;
+        match self.tape.entry(x).op {
             Op::Leaf(Leaf::Param { table, index, offset, .. }) => {
-                let (store, total) = self.tape.store_of(table);
-                self.grads.parameter(store, total, index as usize, offset, len)
+                let place = match self.store {
+                    Some((known, place)) if known == table => place,
+                    _ => {
+                        let (store, total) = self.tape.store_of(table);
+                        let place = self.grads.place_of(store, total);
+                        self.store = Some((table, place));
+                        place
+                    }
+                };
+                self.grads.parameter(place, index as usize, offset..offset + len)
             }
             _ => self.grads.leaf(x, len),
         }
@@ -401,14 +423,11 @@ impl<'a, T: Scalar> Plain<'a, T> {
         self.sweep.adjoints[x.index()].is_pending(self.sweep.stamp)
     }
 
+    /// The first contribution to an entry which is no leaf.
     #[inline(always)]
-    fn set(&mut self, x: Id, entry: &Entry<T>, t: Held) {
+    fn set(&mut self, x: Id, t: Held) {
         self.sweep.adjoints[x.index()].set(self.sweep.stamp, t);
-        if entry.is_leaf() {
-            self.sweep.leaves.push(x);
-        } else {
-            self.sweep.pending += 1;
-        }
+        self.sweep.pending += 1;
     }
 }
 
@@ -422,10 +441,16 @@ pub(crate) fn broadcast_axes(from: &[usize], to: &[usize]) -> u64 {
 impl<T: Scalar> Plain<'_, T> {
     /// Sweeps from the root down to the last entry which anything is pending
     /// for. Indices are the topological order.
-    pub(crate) fn run(&mut self, root: Id, cotangent: Id) {
+    pub(crate) fn run(&mut self, root: Id, cotangent: Option<Id>) {
         let tape = self.tape;
-        let cotangent = self.sweep.pool.constant(tape.value(cotangent));
-        self.pass(root, &tape.entry(root), cotangent);
+        match cotangent {
+            Some(cotangent) => {
+                let cotangent = self.sweep.pool.view(tape.value(cotangent), Held::NONE);
+                self.pass(root, cotangent);
+            }
+            // SAFETY: the adjoint of the root, which has one element then.
+            None => unsafe { self.target(root).0.write(T::ONE) },
+        }
         let mut index = root.index() + 1;
         while self.sweep.pending > 0 {
             index = self.singles(index);
@@ -448,7 +473,7 @@ impl<T: Scalar> Plain<'_, T> {
             self.sweep.pool.release(adjoint);
         }
         while let Some(x) = self.sweep.leaves.pop() {
-            let (data, add) = self.gradient(x, &tape.entry(x));
+            let (data, add) = self.gradient(x);
             let adjoint = self.sweep.adjoints[x.index()].single.get();
             // SAFETY: the one element of the leaf's gradient.
             unsafe { *data = if add { *data + adjoint } else { adjoint } };
@@ -458,9 +483,11 @@ impl<T: Scalar> Plain<'_, T> {
     /// Sweeps on through ops on single numbers, and over entries without an
     /// adjoint: down to where an adjoint waits for the other interpreter.
     #[inline]
-    fn singles(&mut self, index: usize) -> usize {
-        let next = Id::entry(index - 1);
-        if self.is_pending(next) && !self.tape.entry(next).single {
+    fn singles(&mut self, mut index: usize) -> usize {
+        while !self.is_pending(Id::entry(index - 1)) {
+            index -= 1;
+        }
+        if !self.tape.entry(Id::entry(index - 1)).single {
             return index;
         }
         let Sweep { adjoints, stamp, pending, leaves, .. } = &mut *self.sweep;
@@ -482,12 +509,13 @@ impl<T: Scalar> Plain<'_, T> {
     }
 }
 
-/// Adds the gradients of `root`, by a cotangent, to `grads`.
-pub(crate) fn sweep<T: Scalar>(tape: &Tape<T>, root: Id, cotangent: Id, grads: &mut Gradients<T>) {
+/// Adds the gradients of `root`, by a cotangent, to `grads`. Without one the
+/// root has one element, and its cotangent is 1.
+pub(crate) fn sweep<T: Scalar>(tape: &Tape<T>, root: Id, cotangent: Option<Id>, grads: &mut Gradients<T>) {
     let mut sweep = tape.sweep.take().unwrap_or_default();
     sweep.begin(root.index() + 1);
     grads.begin(tape.id(), tape.epoch());
-    let mut plain = Plain { tape, sweep, grads };
+    let mut plain = Plain { tape, sweep, grads, store: None };
     T::sweep(&mut plain, root, cotangent);
     let sweep = plain.sweep;
     grads.end();

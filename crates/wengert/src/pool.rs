@@ -6,7 +6,7 @@ use std::ptr::NonNull;
 use crate::arena::Arena;
 use crate::kernels::Value;
 use crate::scalar::Scalar;
-use crate::shape::{Dims, Layout, Strides};
+use crate::shape::Layout;
 
 /// A tensor of a [`Pool`] (an adjoint or a temporary), by index.
 ///
@@ -30,8 +30,6 @@ struct Slot {
     next: Held,
     /// Whose memory it shows, if not its own.
     owner: Held,
-    /// Whose memory its layout lies in, if it is the pool's.
-    layout_owner: Held,
 }
 
 /// The class of a slot without memory of its own.
@@ -100,7 +98,6 @@ impl Pool {
                 class,
                 next: Held::NONE,
                 owner: Held::NONE,
-                layout_owner: Held::NONE,
             });
             Held(self.slots.len() as u32 - 1)
         };
@@ -109,65 +106,23 @@ impl Pool {
         (held, slot)
     }
 
-    /// Memory with one user.
-    #[inline(always)]
-    fn alloc(&mut self, bytes: usize) -> (Held, &mut Slot) {
-        let (class, size) = class(bytes);
-        self.slot(class, |arena| arena.alloc_lines(size))
-    }
-
-    /// Room for a tensor laid out like `layout`, which is contiguous and lies
-    /// in memory of `layout_owner`, or outlives the sweep.
+    /// A tensor of this layout, which is contiguous, and its memory to write.
     #[inline]
-    pub(crate) fn like<T: Scalar>(&mut self, layout: &Layout<'_>, layout_owner: Held) -> Held {
+    pub(crate) fn fresh<T: Scalar>(&mut self, layout: &Layout<'_>) -> (Held, *mut T) {
         debug_assert!(layout.contiguous);
-        self.retain(layout_owner);
-        let (held, slot) = self.alloc(layout.len * size_of::<T>());
+        let (class, size) = class(layout.len * size_of::<T>());
+        let (held, slot) = self.slot(class, |arena| arena.alloc_lines(size));
         slot.layout = NonNull::from(layout).cast();
-        slot.layout_owner = layout_owner;
-        held
-    }
-
-    /// Room for a tensor of this shape.
-    pub(crate) fn fresh<T: Scalar>(&mut self, dims: &Dims) -> Held {
-        let len = dims.iter().product::<usize>();
-        let (layout_owner, layout) = self.layout(dims, len, None);
-        let (held, slot) = self.alloc(len * size_of::<T>());
-        (slot.layout, slot.layout_owner) = (layout, layout_owner);
-        held
+        (held, slot.data.as_ptr().cast())
     }
 
     /// A view of memory of `owner`, or of memory which outlives the sweep.
-    pub(crate) fn view<T: Scalar>(&mut self, data: *const T, owner: Held, dims: &Dims, strides: &Strides) -> Held {
+    pub(crate) fn view<T: Scalar>(&mut self, value: Value<'_, T>, owner: Held) -> Held {
         self.retain(owner);
-        let (layout_owner, layout) = self.layout(dims, dims.iter().product(), Some(strides));
-        self.borrowed(data, owner, layout, layout_owner)
-    }
-
-    /// A tensor whose memory and layout outlive the sweep.
-    pub(crate) fn constant<T: Scalar>(&mut self, value: Value<'_, T>) -> Held {
-        self.borrowed(value.data, Held::NONE, NonNull::from(value.layout).cast(), Held::NONE)
-    }
-
-    fn borrowed<T: Scalar>(
-        &mut self,
-        data: *const T,
-        owner: Held,
-        layout: NonNull<Layout<'static>>,
-        layout_owner: Held,
-    ) -> Held {
         let (held, slot) = self.slot(BORROWED, |_| NonNull::dangling());
-        slot.data = NonNull::new(data.cast_mut()).expect("the address of a tensor").cast();
-        (slot.layout, slot.owner, slot.layout_owner) = (layout, owner, layout_owner);
+        slot.data = NonNull::new(value.data.cast_mut()).expect("the address of a tensor").cast();
+        (slot.layout, slot.owner) = (NonNull::from(value.layout).cast(), owner);
         held
-    }
-
-    /// A layout in memory of its own.
-    fn layout(&mut self, dims: &[usize], len: usize, strides: Option<&[isize]>) -> (Held, NonNull<Layout<'static>>) {
-        let (held, slot) = self.alloc(Layout::bytes(dims.len()));
-        // SAFETY: memory of that size from the start of a cache line on, with
-        // one user; it stays as long as it is held.
-        (held, NonNull::from(unsafe { Layout::place(slot.data, dims, len, strides) }))
     }
 
     /// One more user.
@@ -195,12 +150,9 @@ impl Pool {
         let class = slot.class as usize;
         slot.next = self.free[class];
         self.free[class] = held;
-        if slot.owner != Held::NONE || slot.layout_owner != Held::NONE {
-            let held = [slot.layout_owner, slot.owner];
-            (slot.owner, slot.layout_owner) = (Held::NONE, Held::NONE);
-            // One step deep in practice: views of views own the first memory.
-            held.into_iter().for_each(|h| self.release(h));
-        }
+        // One step deep: views of views own the first memory.
+        let owner = std::mem::replace(&mut slot.owner, Held::NONE);
+        self.release(owner);
     }
 
     /// The tensor, to read.
@@ -210,8 +162,7 @@ impl Pool {
     #[inline(always)]
     pub(crate) unsafe fn value<'a, T>(&self, held: Held) -> Value<'a, T> {
         let slot = &self.slots[held.0 as usize];
-        // SAFETY: the layout lives as long as the tensor does: in a tape's
-        // arena, or in memory which the tensor holds.
+        // SAFETY: the layout is one of the tape's, which outlive the sweep.
         Value { data: slot.data.as_ptr().cast(), layout: unsafe { slot.layout.as_ref() } }
     }
 
@@ -227,17 +178,12 @@ impl Pool {
         let slot = &self.slots[held.0 as usize];
         if slot.class == BORROWED { slot.owner } else { held }
     }
-
-    /// Whose memory its layout lies in.
-    #[inline(always)]
-    pub(crate) fn layout_owner(&self, held: Held) -> Held {
-        self.slots[held.0 as usize].layout_owner
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::layouts::Layouts;
 
     #[test]
     fn classes_waste_at_most_a_quarter() {
@@ -254,26 +200,25 @@ mod tests {
     #[test]
     fn last_in_first_out_and_shared() {
         let mut pool = Pool::default();
-        let (a, b) = (pool.fresh::<f32>(&Dims::from_slice(&[25])), pool.fresh::<f32>(&Dims::from_slice(&[25])));
+        let layouts = Layouts::default();
+        let [(a, at), (b, _)] = [(); 2].map(|()| pool.fresh::<f32>(layouts.contiguous(&[25])));
         // SAFETY: held.
-        let (at, shape) = unsafe { (pool.value::<f32>(a).data, pool.value::<f32>(a).layout) };
-        assert_eq!(shape.dims, [25]);
+        let value = unsafe { pool.value::<f32>(a) };
+        assert_eq!((value.data, value.layout.dims), (at.cast_const(), &[25][..]));
         pool.retain(b);
         assert!(pool.exclusive::<f32>(b).is_none());
         pool.release(b);
         assert!(pool.exclusive::<f32>(b).is_some());
-        let layout = Layout { dims: &[32], strides: &[1], len: 32, contiguous: true };
         pool.release(a);
-        let c = pool.like::<f32>(&layout, Held::NONE);
-        assert_eq!(pool.exclusive::<f32>(c).unwrap().cast_const(), at);
+        assert_eq!(pool.fresh::<f32>(layouts.contiguous(&[32])), (a, at));
         // A view holds what it shows.
         // SAFETY: held.
         let data = unsafe { pool.value::<f32>(b).data };
-        let view = pool.view(data, pool.owner(b), &Dims::from_slice(&[5, 5]), &Strides::from_slice(&[1, 5]));
+        let view = pool.view(Value { data, layout: layouts.strided(&[5, 5], &[1, 5]) }, pool.owner(b));
         pool.release(b);
         assert!(pool.exclusive::<f32>(view).is_none());
-        assert_ne!(pool.fresh::<f32>(&Dims::from_slice(&[25])), b);
+        assert_ne!(pool.fresh::<f32>(layouts.contiguous(&[25])).0, b);
         pool.release(view);
-        assert_eq!(pool.like::<f32>(&layout, Held::NONE), b);
+        assert_eq!(pool.fresh::<f32>(layouts.contiguous(&[32])).0, b);
     }
 }

@@ -40,7 +40,7 @@ pub(crate) trait Compiled: Sized {
     where
         Self: Scalar;
     /// [`Plain::run`]
-    fn sweep(sweep: &mut Plain<'_, Self>, root: Id, cotangent: Id)
+    fn sweep(sweep: &mut Plain<'_, Self>, root: Id, cotangent: Option<Id>)
     where
         Self: Scalar;
     /// [`Recorder::run`]
@@ -242,7 +242,7 @@ macro_rules! scalar {
                 tape.record_binary(Binary { f, a, b }, at)
             }
 
-            fn sweep(sweep: &mut Plain<'_, $t>, root: Id, cotangent: Id) {
+            fn sweep(sweep: &mut Plain<'_, $t>, root: Id, cotangent: Option<Id>) {
                 sweep.run(root, cotangent);
             }
 

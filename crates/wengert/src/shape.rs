@@ -93,8 +93,9 @@ pub(crate) fn element_count(dims: &[usize]) -> usize {
     0
 }
 
+/// Strides of a tensor which repeats one number.
 #[inline]
-fn zeros(rank: usize) -> Strides {
+pub(crate) fn zeros(rank: usize) -> Strides {
     // From an array this is a few stores; `from_elem` pushes one by one.
     if rank <= 8 { Strides::from_buf_and_len([0; 8], rank) } else { Strides::from_elem(0, rank) }
 }

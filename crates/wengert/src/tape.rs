@@ -3,12 +3,14 @@
 use std::cell::{Cell, RefCell};
 use std::ops::Range;
 use std::panic::{Location, RefUnwindSafe};
+use std::ptr::NonNull;
 
 use crate::arena::Arena;
 use crate::entries::{Entries, Entry};
 use crate::gradients::Gradients;
 use crate::kernels::gemm::GemmBackend;
 use crate::kernels::{Machine, Value};
+use crate::layouts::Layouts;
 use crate::ops::leaf::Leaf;
 use crate::ops::{Id, Op, Values};
 use crate::params::{Parameter, new_identity};
@@ -20,6 +22,8 @@ use crate::threads::Threads;
 
 mod record;
 
+use record::erase;
+
 /// The leaves which stand for the parameters of one store, by index.
 struct StoreTable {
     store: (u64, u64),
@@ -28,7 +32,17 @@ struct StoreTable {
     epoch: u64,
     /// Set anew whenever the table starts to stand for something else.
     stamp: u64,
-    leaves: Vec<(u64, Id)>,
+    leaves: Vec<ParameterLeaf>,
+}
+
+/// The leaf which stands for a parameter, if the stamp is that of its table.
+#[derive(Clone, Copy)]
+struct ParameterLeaf {
+    stamp: u64,
+    id: Id,
+    /// That of the parameter, once it is known: as long as the tape keeps its
+    /// layouts, since the shape of a parameter never changes.
+    layout: Option<NonNull<Layout<'static>>>,
 }
 
 #[derive(Default)]
@@ -45,14 +59,14 @@ pub struct Stats {
     pub entries: usize,
     /// The most entries there ever were.
     pub high_water_entries: usize,
-    /// Bytes of values and shapes since the last rewind.
+    /// Bytes of values since the last rewind.
     pub live_bytes: usize,
     /// The most there ever were.
     pub high_water_bytes: usize,
     /// Bytes taken from the system for them.
     pub reserved_bytes: usize,
-    /// Bytes taken from the system for the list itself: its entries, and what
-    /// sweeps note down for each.
+    /// Bytes taken from the system for the list itself: its entries, what
+    /// sweeps note down for each, and the shapes which have come up.
     pub list_bytes: usize,
     /// Bytes taken from the system for adjoints by plain sweeps: the peak of
     /// those alive at one time.
@@ -85,6 +99,7 @@ pub struct Tape<T: Scalar = f32> {
     id: u64,
     epoch: u64,
     arena: Arena,
+    layouts: Layouts,
     entries: Entries<T>,
     high_water: usize,
     tables: RefCell<Tables>,
@@ -143,6 +158,7 @@ impl<T: Scalar> Tape<T> {
             id: new_identity(),
             epoch: 0,
             arena: if bytes == 0 { Arena::default() } else { Arena::with_capacity(bytes) },
+            layouts: Layouts::default(),
             entries: Entries::with_capacity(entries),
             high_water: 0,
             tables: RefCell::default(),
@@ -171,6 +187,9 @@ impl<T: Scalar> Tape<T> {
         self.entries.clear();
         self.epoch += 1;
         self.arena.reset();
+        if self.layouts.trim() {
+            self.tables.get_mut().tables.iter_mut().for_each(|table| table.leaves.clear());
+        }
         // A panic may have passed through a `no_grad`.
         self.recording.set(true);
     }
@@ -198,7 +217,7 @@ impl<T: Scalar> Tape<T> {
             live_bytes: self.arena.live_bytes(),
             high_water_bytes: self.arena.high_water_bytes(),
             reserved_bytes: self.arena.reserved_bytes(),
-            list_bytes: self.entries.reserved_bytes() + of_sweeps,
+            list_bytes: self.entries.reserved_bytes() + self.layouts.reserved_bytes() + of_sweeps,
             sweep_bytes,
             scope_bytes,
         }
@@ -339,8 +358,8 @@ impl<T: Scalar> Tape<T> {
 
     #[inline(always)]
     pub(crate) fn layout(&self, entry: &Entry<T>) -> &Layout<'_> {
-        // SAFETY: every entry's layout lies in this tape's arena (or is
-        // static), and entries go when the arena is reset.
+        // SAFETY: every entry's layout is one of this tape's (or static), which
+        // forgets layouts after its entries alone.
         unsafe { entry.layout.as_ref() }
     }
 
@@ -359,24 +378,25 @@ impl<T: Scalar> Tape<T> {
     /// The leaf which stands for a parameter: one for each parameter, store
     /// and version of the store in one epoch.
     pub(crate) fn parameter(&self, p: &Parameter<T>, location: &'static Location<'static>) -> Id {
-        let (table, stamp) = {
-            let mut tables = self.tables.borrow_mut();
-            let (table, stamp) = tables.table(p.store(), p.total(), self.epoch);
-            let leaves = &mut tables.tables[table].leaves;
-            let index = p.index() as usize;
-            if leaves.len() <= index {
-                leaves.resize(index + 1, (0, Id::entry(0)));
-            }
-            if leaves[index].0 == stamp {
-                return leaves[index].1;
-            }
-            (table, stamp)
-        };
-        let table16 = u16::try_from(table).expect("fewer than 65,536 stores of parameters in one turn");
-        let leaf = Leaf::Param { table: table16, index: p.index(), offset: p.range().start, frozen: p.is_frozen() };
-        let id = self.leaf(leaf, p.data(), self.arena.contiguous(p.shape()), location);
-        self.tables.borrow_mut().tables[table].leaves[p.index() as usize] = (stamp, id);
-        id
+        let mut tables = self.tables.borrow_mut();
+        let at = tables.find(p.store(), p.total(), self.epoch);
+        let StoreTable { stamp, leaves, .. } = &mut tables.tables[at];
+        let index = p.index() as usize;
+        if leaves.len() <= index {
+            leaves.resize(index + 1, ParameterLeaf { stamp: 0, id: Id::entry(0), layout: None });
+        }
+        let known = &mut leaves[index];
+        if known.stamp != *stamp {
+            let table = u16::try_from(at).expect("fewer than 65,536 stores of parameters in one turn");
+            let leaf = Leaf::Param { table, index: p.index(), offset: p.range().start, frozen: p.is_frozen() };
+            // SAFETY: `rewind` and `begin` drop it where it stands for another
+            // layout, or for none.
+            let layout = known.layout.map(|layout| unsafe { layout.as_ref() });
+            let layout = layout.unwrap_or_else(|| self.layouts.contiguous(p.shape()));
+            let id = self.leaf(leaf, p.data(), layout, location);
+            *known = ParameterLeaf { stamp: *stamp, id, layout: Some(erase(layout)) };
+        }
+        known.id
     }
 
     /// Identity and number of elements of the store of a [`Leaf::Param`].
@@ -450,23 +470,37 @@ impl<T: Scalar> Values<T> for Tape<T> {
         let entry = self.entry(id);
         Value { data: entry.data, layout: self.layout(&entry) }
     }
+
+    #[inline(always)]
+    fn layouts(&self) -> &Layouts {
+        &self.layouts
+    }
 }
 
 impl Tables {
-    /// The table of a store at one version, and its stamp.
-    fn table(&mut self, store: (u64, u64), total: usize, epoch: u64) -> (usize, u64) {
+    /// The table of a store at one version.
+    #[inline]
+    fn find(&mut self, store: (u64, u64), total: usize, epoch: u64) -> usize {
+        let current = |t: &StoreTable| t.store == store && t.epoch == epoch;
+        self.tables.iter().position(current).unwrap_or_else(|| self.begin(store, total, epoch))
+    }
+
+    /// Makes a table stand for a store at one version.
+    #[inline(never)]
+    fn begin(&mut self, store: (u64, u64), total: usize, epoch: u64) -> usize {
         let at = self.tables.iter().position(|t| t.store.0 == store.0);
         // A store which was not used in this turn may be gone: its table is
         // free for another.
         let at = at.or_else(|| self.tables.iter().position(|t| t.epoch != epoch)).unwrap_or_else(|| {
-            self.tables.push(StoreTable { store: (0, 0), total, epoch, stamp: 0, leaves: Vec::new() });
+            self.tables.push(StoreTable { store, total, epoch, stamp: 0, leaves: Vec::new() });
             self.tables.len() - 1
         });
+        self.stamps += 1;
         let table = &mut self.tables[at];
-        if table.store != store || table.epoch != epoch {
-            self.stamps += 1;
-            (table.store, table.epoch, table.stamp, table.total) = (store, epoch, self.stamps, total);
+        if table.store.0 != store.0 {
+            table.leaves.clear();
         }
-        (at, table.stamp)
+        (table.store, table.epoch, table.stamp, table.total) = (store, epoch, self.stamps, total);
+        at
     }
 }

@@ -122,16 +122,23 @@ impl Progress {
         // So many runs there can be at most: no later step allocates.
         self.runs.reserve(params.len());
         self.steps.resize(params.len(), 0);
-        let mut cells = params.iter().filter(|(_, cell)| !cell.is_empty()).peekable();
-        for live in grads.runs(params) {
-            while cells.next_if(|(_, cell)| cell.range().start < live.start).is_some() {}
-            while let Some((param, cell)) = cells.next_if(|(_, cell)| cell.range().end <= live.end) {
-                let (range, step) = (cell.range(), &mut self.steps[param.index()]);
-                *step += 1;
-                match self.runs.last_mut() {
-                    Some(run) if run.range.end == range.start && run.step == *step => run.range.end = range.end,
-                    _ => self.runs.push(Run { range, step: *step }),
-                }
+        let mut flowed = grads.runs(params);
+        let mut live = flowed.next();
+        for (param, cell) in params.iter().filter(|(_, cell)| !cell.is_empty()) {
+            let range = cell.range();
+            if live.as_ref().is_some_and(|live| live.end <= range.start) {
+                live = flowed.next();
+            }
+            match &live {
+                None => break,
+                Some(live) if live.start > range.start => continue,
+                Some(_) => {}
+            }
+            let step = &mut self.steps[param.index()];
+            *step += 1;
+            match self.runs.last_mut() {
+                Some(run) if run.range.end == range.start && run.step == *step => run.range.end = range.end,
+                _ => self.runs.push(Run { range, step: *step }),
             }
         }
         (&self.runs, slab)

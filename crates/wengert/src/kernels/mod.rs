@@ -71,10 +71,13 @@ impl<T: Copy> Machine<T> {
     }
 
     /// Lends `len` elements of scratch memory, kept for the next call.
+    #[inline(always)]
     pub(crate) fn with_scratch(&self, len: usize, f: impl FnOnce(&mut [MaybeUninit<T>])) {
-        if len == 0 {
-            return f(&mut []);
-        }
+        if len == 0 { f(&mut []) } else { self.lend(len, f) }
+    }
+
+    #[inline(never)]
+    fn lend(&self, len: usize, f: impl FnOnce(&mut [MaybeUninit<T>])) {
         let mut scratch = self.scratch.take();
         if scratch.len() < len {
             scratch.resize(len, MaybeUninit::uninit());

@@ -194,7 +194,7 @@ impl Binary {
     #[track_caller]
     #[inline(always)]
     pub(crate) fn infer<'a, T: Scalar>(&self, v: &'a impl Values<T>) -> Inferred<'a> {
-        elementwise(self.name(), [v.value(self.a), v.value(self.b)])
+        elementwise(v, self.name(), self.operands())
     }
 
     #[inline(always)]
@@ -356,7 +356,7 @@ impl Share {
     }
 
     pub(crate) fn infer<'a, T: Scalar>(&self, v: &'a impl Values<T>) -> Inferred<'a> {
-        elementwise(self.name(), self.operands().map(|x| v.value(x)))
+        elementwise(v, self.name(), self.operands())
     }
 
     pub(crate) unsafe fn run<T: Scalar>(&self, v: &impl Values<T>, out: Out<'_, T>, m: &Machine<T>) {

@@ -181,14 +181,15 @@ impl Convolve {
         !matches!(self, Forward { .. })
     }
 
-    pub(crate) fn infer<'a, T: Scalar>(&self, _: &'a impl Values<T>) -> Inferred<'a> {
+    pub(crate) fn infer<'a, T: Scalar>(&self, v: &'a impl Values<T>) -> Inferred<'a> {
         let how = self.how();
         let Convolution { batch, groups, inner, outer, windows, .. } = how;
-        Inferred::Fresh(match self {
+        let dims = match self {
             Forward { .. } => how.dims(*batch, groups * outer, &windows.places),
             ToInput { .. } => how.dims(*batch, groups * inner, &windows.image),
             ToWeight { .. } => how.dims(groups * outer, *inner, &windows.size),
-        })
+        };
+        Inferred::fresh(v, &dims)
     }
 
     pub(crate) unsafe fn run<T: Scalar>(&self, v: &impl Values<T>, out: Out<'_, T>, m: &Machine<T>) {

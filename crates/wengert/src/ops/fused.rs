@@ -206,9 +206,9 @@ impl Fused {
         let inputs = self.inputs(v);
         let first = inputs[0].layout;
         if first.contiguous && inputs.iter().all(|x| std::ptr::eq(x.layout, first)) {
-            return Inferred::Like(first);
+            return Inferred::Fresh(first);
         }
-        broadcasting(self.name(), &inputs)
+        broadcasting(v.layouts(), self.name(), &inputs)
     }
 
     pub(crate) unsafe fn run<T: Scalar>(&self, v: &impl Values<T>, out: Out<'_, T>, m: &Machine<T>) {

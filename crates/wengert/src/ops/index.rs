@@ -79,9 +79,9 @@ impl Take {
         [self.x]
     }
 
-    pub(crate) fn infer<'a, T: Scalar>(&self, _: &'a impl Values<T>) -> Inferred<'a> {
+    pub(crate) fn infer<'a, T: Scalar>(&self, v: &'a impl Values<T>) -> Inferred<'a> {
         // SAFETY: a list of an op of this tape.
-        Inferred::Fresh(Dims::from_slice(unsafe { self.at.get().dims.get() }))
+        Inferred::fresh(v, unsafe { self.at.get().dims.get() })
     }
 
     pub(crate) unsafe fn run<T: Scalar>(&self, v: &impl Values<T>, out: Out<'_, T>, _: &Machine<T>) {
@@ -109,13 +109,13 @@ impl Untake {
         [self.g]
     }
 
-    pub(crate) fn infer<'a, T: Scalar>(&self, _: &'a impl Values<T>) -> Inferred<'a> {
+    pub(crate) fn infer<'a, T: Scalar>(&self, v: &'a impl Values<T>) -> Inferred<'a> {
         // SAFETY: a list of an op of this tape.
         let at = unsafe { self.at.get() };
         // SAFETY: as above.
         let mut dims = Dims::from_slice(unsafe { at.dims.get() });
         dims[at.axis] = at.of;
-        Inferred::Fresh(dims)
+        Inferred::fresh(v, &dims)
     }
 
     pub(crate) unsafe fn run<T: Scalar>(&self, v: &impl Values<T>, out: Out<'_, T>, _: &Machine<T>) {

@@ -76,16 +76,16 @@ impl Linalg {
     }
 
     pub(crate) fn infer<'a, T: Scalar>(&self, v: &'a impl Values<T>) -> Inferred<'a> {
-        let shape = |x| Dims::from_slice(v.value(x).layout.dims);
+        let shape = |x| v.value(x).layout.dims;
         match *self {
-            SolveTriangular { b, .. } | Solve { b, .. } => Inferred::Fresh(shape(b)),
-            Cholesky { a } | Inverse { a } | Part { x: a, .. } => Inferred::Fresh(shape(a)),
-            Cofactors { a } | CofactorsAlong { a, .. } => Inferred::Fresh(shape(a)),
+            SolveTriangular { b, .. } | Solve { b, .. } => Inferred::fresh(v, shape(b)),
+            Cholesky { a } | Inverse { a } | Part { x: a, .. } => Inferred::fresh(v, shape(a)),
+            Cofactors { a } | CofactorsAlong { a, .. } => Inferred::fresh(v, shape(a)),
             Determinant { a, .. } => {
-                let mut dims = shape(a);
+                let mut dims = Dims::from_slice(shape(a));
                 let rank = dims.len();
                 dims[rank - 2..].fill(1);
-                Inferred::Fresh(dims)
+                Inferred::fresh(v, &dims)
             }
         }
     }

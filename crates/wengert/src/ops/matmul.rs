@@ -1,13 +1,11 @@
 //! Matrix products.
 
-use std::mem::MaybeUninit;
-
-use super::{Emit, Id, Inferred, Op, Values, view};
+use super::{Id, Inferred, Interpreter, Op, Values, view};
+use crate::kernels::gemm::Mat;
 use crate::kernels::gemm::split::{Blocks, Product};
-use crate::kernels::gemm::{self, Mat};
 use crate::kernels::map::copy;
 use crate::kernels::nest::Nest;
-use crate::kernels::{Machine, Out};
+use crate::kernels::{Machine, Out, Value};
 use crate::scalar::Scalar;
 use crate::shape::{Dims, broadcast_strides, contiguous_strides, try_broadcast};
 use crate::tensor::{Operand, Tensor};
@@ -38,18 +36,19 @@ impl Side {
         Side { transposed: !self.transposed, ..self }
     }
 
-    /// (batch axes, rows, columns) of an operand of this shape.
+    /// (batch axes, rows, columns) of an operand of this shape, or what stands
+    /// in their place in its strides.
     #[inline(always)]
-    fn matrix(self, dims: &[usize]) -> (&[usize], usize, usize) {
-        let (batch, rows, columns) = split(dims);
+    fn matrix<N: Copy>(self, axes: &[N]) -> (&[N], N, N) {
+        let (batch, rows, columns) = split(axes);
         if self.transposed { (batch, columns, rows) } else { (batch, rows, columns) }
     }
 
-    /// The strides of rows and columns.
+    /// The first matrix of an operand.
     #[inline(always)]
-    fn steps(self, strides: &[isize]) -> (isize, isize) {
-        let (row, column) = (strides[strides.len() - 2], strides[strides.len() - 1]);
-        if self.transposed { (column, row) } else { (row, column) }
+    fn first<T>(self, x: Value<'_, T>) -> Mat<T> {
+        let (_, rs, cs) = self.matrix(x.layout.strides);
+        Mat { data: x.data, rs, cs }
     }
 }
 
@@ -68,9 +67,9 @@ pub(crate) fn transposed(a: Id, b: Id, a_t: bool, b_t: bool) -> Op {
 
 /// (batch axes, rows, columns)
 #[inline(always)]
-fn split(dims: &[usize]) -> (&[usize], usize, usize) {
-    let (batch, matrix) = dims.split_at(dims.len() - 2);
-    (batch, matrix[0], matrix[1])
+fn split<N: Copy>(axes: &[N]) -> (&[N], N, N) {
+    let [batch @ .., rows, columns] = axes else { unreachable!("a matrix has two axes") };
+    (batch, *rows, *columns)
 }
 
 impl Matmul {
@@ -88,72 +87,111 @@ impl Matmul {
         let ((batch_a, m, k), (batch_b, k_b, n)) = (self.a.matrix(a), self.b.matrix(b));
         assert!(k == k_b, "matmul: inner dimensions differ: {a:?} x {b:?}");
         if batch_a.is_empty() && batch_b.is_empty() {
-            return Inferred::Fresh(Dims::from_buf_and_len([m, n, 0, 0, 0, 0, 0, 0], 2));
+            return Inferred::Fresh(v.layouts().contiguous_axes([m, n]));
         }
         let Some(mut dims) = try_broadcast(batch_a, batch_b) else {
             panic!("matmul: batches do not broadcast: {a:?} x {b:?}");
         };
         dims.extend([m, n]);
-        Inferred::Fresh(dims)
+        Inferred::fresh(v, &dims)
     }
 
+    #[inline(always)]
     pub(crate) unsafe fn run<T: Scalar>(&self, v: &impl Values<T>, out: Out<'_, T>, machine: &Machine<T>) {
-        let (a, b) = (v.value(self.a.x), v.value(self.b.x));
-        let (batch, m, n) = split(out.dims);
-        // What the products are added to: a row for all, or what C holds.
-        let mut row = self.row.map(|row| v.value(row));
-        let mut add = out.add;
-        if let Some(strided) = row.take_if(|row| add || !row.layout.contiguous) {
+        let row = self.row.map(|row| v.value(row));
+        // SAFETY: the caller's contract.
+        unsafe { self.multiply([v.value(self.a.x), v.value(self.b.x)], row, out, machine) }
+    }
+
+    /// [`Matmul::run`], compiled once for all who run it.
+    unsafe fn multiply<T: Scalar>(
+        &self,
+        operands: [Value<'_, T>; 2],
+        mut row: Option<Value<'_, T>>,
+        mut out: Out<'_, T>,
+        machine: &Machine<T>,
+    ) {
+        if let Some(strided) = row.take_if(|row| out.add || !row.layout.contiguous) {
             // SAFETY: the caller's contract: a row as long as those of the output.
             unsafe { copy(machine.isa, strided, out) };
-            add = true;
+            out.add = true;
         }
-        let start = |c: *mut T| match row {
-            Some(row) => Some(Mat { data: row.data, rs: 0, cs: 1 }),
-            None => add.then_some(Mat { data: c.cast_const(), rs: n as isize, cs: 1 }),
-        };
-        let (batch_a, _, k) = self.a.matrix(a.layout.dims);
-        let (batch_b, ..) = self.b.matrix(b.layout.dims);
-        let (strides_a, strides_b) = (a.layout.strides, b.layout.strides);
-        let (step_a, step_b) = (self.a.steps(strides_a), self.b.steps(strides_b));
-        let backend = machine.gemm.get();
-        let scratch = gemm::scratch_len::<T>(backend, machine.isa, m, n, k, step_a, step_b);
-        let product = |at_a: isize, at_b: isize, at_out: isize, scratch: &mut [MaybeUninit<T>]| {
-            // SAFETY: the offsets are those of the first elements of matrices
-            // whose rows and columns the strides reach. An operand without
-            // elements is not read, and its offsets may lie anywhere.
-            unsafe {
-                let a = Mat { data: a.data.wrapping_offset(at_a), rs: step_a.0, cs: step_a.1 };
-                let b = Mat { data: b.data.wrapping_offset(at_b), rs: step_b.0, cs: step_b.1 };
-                let c = out.data.offset(at_out);
-                gemm::gemm(backend, machine.isa, m, n, k, a, b, c, n as isize, start(c), scratch);
+        let product = self.first_product(operands, row, out, machine);
+        // SAFETY: the caller's contract.
+        unsafe {
+            if out.dims.len() > 2 || Blocks::of(product.shape).is_some() {
+                return self.multiply_large(operands, row, out, machine);
             }
+            machine.with_scratch(product.scratch_len(), move |scratch| product.run(scratch));
+        }
+    }
+
+    /// The product of the first matrices of operands, added to a row or to what
+    /// is there.
+    #[inline(always)]
+    fn first_product<T: Scalar>(
+        &self,
+        [a, b]: [Value<'_, T>; 2],
+        row: Option<Value<'_, T>>,
+        out: Out<'_, T>,
+        machine: &Machine<T>,
+    ) -> Product<T> {
+        let ((_, m, n), (.., k)) = (split(out.dims), self.a.matrix(a.layout.dims));
+        let (backend, isa, c, rsc) = (machine.gemm.get(), machine.isa, out.data, n as isize);
+        let start = match row {
+            Some(row) => Some(Mat { data: row.data, rs: 0, cs: 1 }),
+            None => out.add.then_some(Mat { data: c.cast_const(), rs: rsc, cs: 1 }),
         };
+        Product { backend, isa, shape: [m, n, k], a: self.a.first(a), b: self.b.first(b), c, rsc, start }
+    }
+
+    /// Products of several matrices, and those which may be cut.
+    #[inline(never)]
+    unsafe fn multiply_large<T: Scalar>(
+        &self,
+        [a, b]: [Value<'_, T>; 2],
+        row: Option<Value<'_, T>>,
+        out: Out<'_, T>,
+        machine: &Machine<T>,
+    ) {
+        let product = self.first_product([a, b], row, out, machine);
+        let (batch, ..) = split(out.dims);
         if batch.is_empty() {
             let threads = &*machine.threads.borrow();
             if threads.count() > 1
-                && let Some(blocks) = Blocks::of([m, n, k])
+                && let Some(blocks) = Blocks::of(product.shape)
             {
-                let a = Mat { data: a.data, rs: step_a.0, cs: step_a.1 };
-                let b = Mat { data: b.data, rs: step_b.0, cs: step_b.1 };
-                let isa = machine.isa;
-                let product = Product { backend, isa, a, b, c: out.data, rsc: n as isize, start: start(out.data) };
-                let scratch = threads.count() * product.scratch_len(blocks);
-                // SAFETY: as above.
-                return machine.with_scratch(scratch, |scratch| unsafe { product.run(threads, blocks, scratch) });
+                let scratch = threads.count() * product.scratch_len_of(blocks);
+                // SAFETY: the caller's contract.
+                return machine
+                    .with_scratch(scratch, |scratch| unsafe { product.run_blocks(threads, blocks, scratch) });
             }
-            return machine.with_scratch(scratch, |scratch| product(0, 0, 0, scratch));
         }
-        let over_a = broadcast_strides(batch_a, &strides_a[..batch_a.len()], batch);
-        let over_b = broadcast_strides(batch_b, &strides_b[..batch_b.len()], batch);
-        let mut over_out = contiguous_strides(batch);
-        over_out.iter_mut().for_each(|s| *s *= (m * n) as isize);
-        let nest = Nest::new(batch, [&over_a, &over_b, &over_out]);
-        let (count, [next_a, next_b, next_out]) = nest.inner();
-        machine.with_scratch(scratch, |scratch| {
-            nest.for_each(|[at_a, at_b, at_out]| {
+        let [over_a, over_b] = [(self.a, a), (self.b, b)].map(|(side, x)| {
+            let ((dims, ..), (strides, ..)) = (side.matrix(x.layout.dims), side.matrix(x.layout.strides));
+            broadcast_strides(dims, strides, batch)
+        });
+        let [m, n, _] = product.shape;
+        let mut over_c = contiguous_strides(batch);
+        over_c.iter_mut().for_each(|s| *s *= (m * n) as isize);
+        let nest = Nest::new(batch, [&over_a, &over_b, &over_c]);
+        let (count, [next_a, next_b, next_c]) = nest.inner();
+        machine.with_scratch(product.scratch_len(), |scratch| {
+            nest.for_each(|[at_a, at_b, at_c]| {
                 for i in 0..count as isize {
-                    product(at_a + i * next_a, at_b + i * next_b, at_out + i * next_out, scratch);
+                    // SAFETY: the offsets are those of the first elements of
+                    // matrices whose rows and columns the strides reach. An
+                    // operand without elements is not read, and its offsets
+                    // may lie anywhere.
+                    unsafe {
+                        let a = product.a.at(at_a + i * next_a);
+                        let b = product.b.at(at_b + i * next_b);
+                        let at_c = at_c + i * next_c;
+                        let c = product.c.offset(at_c);
+                        // A row is that of every matrix.
+                        let start = product.start.map(|start| if out.add { start.at(at_c) } else { start });
+                        Product { a, b, c, start, ..product }.run(scratch);
+                    }
                 }
             });
         });
@@ -161,10 +199,20 @@ impl Matmul {
 
     /// To the left operand `g B^T`, or its transpose `B g^T`; to the right one
     /// `A^T g`, or `g^T A`.
-    pub(crate) fn rule<E: Emit>(self, e: &mut E, _: Id, g: Id) {
+    pub(crate) fn rule<E: Interpreter>(self, e: &mut E, y: Id, g: Id) {
+        // SAFETY: the shape of the result of an op under differentiation.
+        let one = unsafe { e.dims(y).get() }.len() == 2;
         let (a, b, g) = (self.a, self.b, Side::plain(g));
-        e.give(a.x, if a.transposed { op(b, g.t()) } else { op(g, b.t()) });
-        e.give(b.x, if b.transposed { op(g.t(), a) } else { op(a.t(), g) });
+        let to_a = if a.transposed { op(b, g.t()) } else { op(g, b.t()) };
+        let to_b = if b.transposed { op(g.t(), a) } else { op(a.t(), g) };
+        // Batches may have been broadcast.
+        if one {
+            e.give_alike(a.x, to_a);
+            e.give_alike(b.x, to_b);
+        } else {
+            e.give(a.x, to_a);
+            e.give(b.x, to_b);
+        }
         if let Some(row) = self.row {
             e.give(row, view::same(g.x));
         }
@@ -219,16 +267,15 @@ impl<'t, T: Scalar> Tensor<'t, T> {
     /// A product with one matrix for every batch: all rows at once.
     #[track_caller]
     fn by_rows(self, matrix: Self, row: Option<Self>) -> Self {
-        let (left, right) = (self.shape(), matrix.shape());
-        let rows = left[..left.len() - 1].iter().product();
-        let flat = if left.len() == 2 { self } else { self.reshape([rows, right[0]]) };
-        let op = Matmul { a: Side::plain(flat.id()), b: Side::plain(matrix.id()), row: row.map(Self::id) };
-        let product = self.record(Op::Matmul(op));
-        if left.len() == 2 {
-            return product;
+        let op = Matmul { a: Side::plain(self.id()), b: Side::plain(matrix.id()), row: row.map(Self::id) };
+        let [batch @ .., inner] = self.shape() else { unreachable!("a scalar has no inner dimension") };
+        if batch.len() == 1 {
+            return self.record(Op::Matmul(op));
         }
-        let mut dims = Dims::from_slice(&left[..left.len() - 1]);
-        dims.push(right[1]);
+        let flat = self.reshape([batch.iter().product(), *inner]);
+        let product = self.record(Op::Matmul(Matmul { a: Side::plain(flat.id()), ..op }));
+        let mut dims = Dims::from_slice(batch);
+        dims.push(matrix.shape()[1]);
         product.reshape(dims)
     }
 

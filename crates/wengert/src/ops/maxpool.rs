@@ -58,7 +58,7 @@ impl MaxPool {
             dims.truncate(dims.len() - how.axes);
             dims.extend_from_slice(&how.windows.places[2 - how.axes..]);
         }
-        Inferred::Fresh(dims)
+        Inferred::fresh(v, &dims)
     }
 
     pub(crate) unsafe fn run<T: Scalar>(&self, v: &impl Values<T>, out: Out<'_, T>, m: &Machine<T>) {

@@ -36,8 +36,9 @@ pub(crate) mod unary;
 pub(crate) mod view;
 
 use crate::kernels::{Machine, Out, Value};
+use crate::layouts::Layouts;
 use crate::scalar::Scalar;
-use crate::shape::{Dims, Layout, Strides, broadcast};
+use crate::shape::{Dims, Layout, broadcast};
 
 use binary::{Binary, Share};
 use convolve::Convolve;
@@ -198,16 +199,25 @@ pub(crate) enum Op {
 /// Where an op finds its operands.
 pub(crate) trait Values<T> {
     fn value(&self, id: Id) -> Value<'_, T>;
+    /// Where the layouts of results come from.
+    fn layouts(&self) -> &Layouts;
 }
 
 /// The result of an op before it has run.
 pub(crate) enum Inferred<'a> {
-    /// Fresh memory, laid out like an operand which is contiguous.
-    Like(&'a Layout<'a>),
-    /// Fresh memory of this shape.
-    Fresh(Dims),
+    /// Fresh memory of this layout, which is contiguous.
+    Fresh(&'a Layout<'a>),
     /// The memory of `of`, from the element `offset` on.
-    View { of: Id, offset: isize, dims: Dims, strides: Strides },
+    View { of: Id, offset: isize, layout: &'a Layout<'a> },
+}
+
+impl<'a> Inferred<'a> {
+    /// Fresh memory of this shape.
+    #[track_caller]
+    #[inline]
+    fn fresh<T>(v: &'a impl Values<T>, dims: &[usize]) -> Self {
+        Inferred::Fresh(v.layouts().contiguous(dims))
+    }
 }
 
 /// What the derivative rule of an elementwise op emits, and what it may ask.
@@ -223,6 +233,12 @@ pub(crate) trait Emit {
     /// Adds the result of an op to the adjoint of `x`. Axes along which `x`
     /// was broadcast are summed away.
     fn give(&mut self, x: Id, op: Op);
+    /// [`Emit::give`] of an op which can add, and whose result is known to have
+    /// the shape of `x`.
+    #[inline(always)]
+    fn give_alike(&mut self, x: Id, op: Op) {
+        self.give(x, op);
+    }
 
     fn mul(&mut self, a: Id, b: Id) -> Id {
         self.op(binary::mul(a, b))
@@ -336,18 +352,23 @@ impl Op {
 /// The layout of an elementwise op: the operands' shapes, broadcast.
 #[track_caller]
 #[inline(always)]
-pub(crate) fn elementwise<'a, T: Scalar, const N: usize>(name: &str, values: [Value<'a, T>; N]) -> Inferred<'a> {
+pub(crate) fn elementwise<'a, T: Scalar, const N: usize>(
+    v: &'a impl Values<T>,
+    name: &str,
+    operands: [Id; N],
+) -> Inferred<'a> {
+    let values = operands.map(|x| v.value(x));
     let first = values[0].layout;
     if first.contiguous && values.iter().all(|v| std::ptr::eq(v.layout, first)) {
-        return Inferred::Like(first);
+        return Inferred::Fresh(first);
     }
-    broadcasting(name, &values)
+    broadcasting(v.layouts(), name, &values)
 }
 
 /// [`elementwise`], of any number of operands.
 #[track_caller]
 #[inline(never)]
-fn broadcasting<'a, T: Scalar>(name: &str, values: &[Value<'a, T>]) -> Inferred<'a> {
+fn broadcasting<'a, T: Scalar>(layouts: &'a Layouts, name: &str, values: &[Value<'a, T>]) -> Inferred<'a> {
     // Mostly one operand has the shape of the result.
     let mut widest = values[0].layout;
     for v in &values[1..] {
@@ -360,7 +381,7 @@ fn broadcasting<'a, T: Scalar>(name: &str, values: &[Value<'a, T>]) -> Inferred<
         dims.iter().zip(to).all(|(&from, &to)| from == to || from == 1)
     };
     if widest.contiguous && values.iter().all(|v| stretches(v.layout.dims)) {
-        return Inferred::Like(widest);
+        return Inferred::Fresh(widest);
     }
     let mut dims = Dims::from_slice(values[0].layout.dims);
     for v in &values[1..] {
@@ -368,8 +389,5 @@ fn broadcasting<'a, T: Scalar>(name: &str, values: &[Value<'a, T>]) -> Inferred<
             dims = broadcast(name, &dims, v.layout.dims);
         }
     }
-    match values.iter().find(|v| v.layout.contiguous && v.layout.dims == dims.as_slice()) {
-        Some(v) => Inferred::Like(v.layout),
-        None => Inferred::Fresh(dims),
-    }
+    Inferred::Fresh(layouts.contiguous(&dims))
 }

@@ -4,7 +4,7 @@ use super::{Id, Inferred, Interpreter, Op, Ref, Values, binary, elementwise, red
 use crate::kernels::norm::{self as kernel, Rows};
 use crate::kernels::{Machine, Out, Value, with_runs};
 use crate::scalar::Scalar;
-use crate::shape::{Dims, Layout};
+use crate::shape::Layout;
 use crate::tensor::Tensor;
 
 /// With `m` the mean over the last axes (0 if not centred), `r = 1 /
@@ -74,10 +74,10 @@ impl Norm {
     }
 
     pub(crate) fn infer<'a, T: Scalar>(&self, v: &'a impl Values<T>) -> Inferred<'a> {
-        let x = v.value(self.x());
+        let x = self.x();
         match self {
-            Forward { .. } | ToInput { .. } => elementwise(self.name(), [x]),
-            ToWeight { .. } => Inferred::Fresh(Dims::from_slice(last(x.layout.dims, self.how().axes))),
+            Forward { .. } | ToInput { .. } => elementwise(v, self.name(), [x]),
+            ToWeight { .. } => Inferred::fresh(v, last(v.value(x).layout.dims, self.how().axes)),
         }
     }
 

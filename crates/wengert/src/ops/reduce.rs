@@ -59,7 +59,7 @@ impl Reduce {
             let some = shape::reduced_count(dims, self.mask) > 0;
             assert!(some, "{}: nothing to choose from in {dims:?}", self.name());
         }
-        Inferred::Fresh(shape::reduced(dims, self.mask, self.keepdim))
+        Inferred::fresh(v, &shape::reduced(dims, self.mask, self.keepdim))
     }
 
     pub(crate) unsafe fn run<T: Scalar>(&self, v: &impl Values<T>, out: Out<'_, T>, m: &Machine<T>) {

@@ -76,8 +76,8 @@ impl Scan {
 
     pub(crate) fn infer<'a, T: Scalar>(&self, v: &'a impl Values<T>) -> Inferred<'a> {
         match *self {
-            Linear { a, b, .. } => elementwise(self.name(), [v.value(b), v.value(a)]),
-            LogSumExp { x, .. } | Shift { x, .. } => elementwise(self.name(), [v.value(x)]),
+            Linear { a, b, .. } => elementwise(v, self.name(), [b, a]),
+            LogSumExp { x, .. } | Shift { x, .. } => elementwise(v, self.name(), [x]),
         }
     }
 

@@ -38,9 +38,9 @@ pub(crate) struct Map {
 }
 
 impl Map {
-    fn whole(&self) -> Dims {
+    fn whole(&self) -> &[usize] {
         // SAFETY: lists of an op of this tape, here and below.
-        Dims::from_slice(unsafe { self.whole.get() })
+        unsafe { self.whole.get() }
     }
 
     fn part(&self) -> &[usize] {
@@ -119,7 +119,7 @@ impl Slice {
         // SAFETY: a map of an op of this tape.
         let map = unsafe { self.map.get() };
         let (offset, strides) = map.of(v.value(self.x).layout.strides);
-        Inferred::View { of: self.x, offset, dims: Dims::from_slice(map.part()), strides }
+        Inferred::View { of: self.x, offset, layout: v.layouts().strided(map.part(), &strides) }
     }
 
     pub(crate) unsafe fn run<T: Scalar>(&self, _: &impl Values<T>, _: Out<'_, T>, _: &Machine<T>) {
@@ -140,9 +140,9 @@ impl Unslice {
         [self.g]
     }
 
-    pub(crate) fn infer<'a, T: Scalar>(&self, _: &'a impl Values<T>) -> Inferred<'a> {
+    pub(crate) fn infer<'a, T: Scalar>(&self, v: &'a impl Values<T>) -> Inferred<'a> {
         // SAFETY: a map of an op of this tape.
-        Inferred::Fresh(unsafe { self.map.get() }.whole())
+        Inferred::fresh(v, unsafe { self.map.get() }.whole())
     }
 
     pub(crate) unsafe fn run<T: Scalar>(&self, v: &impl Values<T>, out: Out<'_, T>, m: &Machine<T>) {
@@ -190,8 +190,8 @@ impl Concat {
         self.parts().iter().map(|p| p.x)
     }
 
-    pub(crate) fn infer<'a, T: Scalar>(&self, _: &'a impl Values<T>) -> Inferred<'a> {
-        Inferred::Fresh(self.parts()[0].map.whole())
+    pub(crate) fn infer<'a, T: Scalar>(&self, v: &'a impl Values<T>) -> Inferred<'a> {
+        Inferred::fresh(v, self.parts()[0].map.whole())
     }
 
     pub(crate) unsafe fn run<T: Scalar>(&self, v: &impl Values<T>, out: Out<'_, T>, m: &Machine<T>) {

@@ -40,7 +40,7 @@ impl Softmax {
     }
 
     pub(crate) fn infer<'a, T: Scalar>(&self, v: &'a impl Values<T>) -> Inferred<'a> {
-        elementwise(self.name(), [v.value(self.x)])
+        elementwise(v, self.name(), [self.x])
     }
 
     pub(crate) unsafe fn run<T: Scalar>(&self, v: &impl Values<T>, out: Out<'_, T>, m: &Machine<T>) {
@@ -70,7 +70,7 @@ impl SoftmaxGrad {
     }
 
     pub(crate) fn infer<'a, T: Scalar>(&self, v: &'a impl Values<T>) -> Inferred<'a> {
-        elementwise(self.name(), [v.value(self.y), v.value(self.g)])
+        elementwise(v, self.name(), [self.y, self.g])
     }
 
     pub(crate) unsafe fn run<T: Scalar>(&self, v: &impl Values<T>, out: Out<'_, T>, m: &Machine<T>) {

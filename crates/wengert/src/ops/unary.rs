@@ -112,7 +112,7 @@ impl Unary {
 
     #[inline(always)]
     pub(crate) fn infer<'a, T: Scalar>(&self, v: &'a impl Values<T>) -> Inferred<'a> {
-        elementwise(self.name(), [v.value(self.x)])
+        elementwise(v, self.name(), [self.x])
     }
 
     #[inline(always)]
@@ -130,11 +130,10 @@ impl Unary {
     #[inline(always)]
     pub(crate) fn rule<E: Emit>(self, e: &mut E, y: Id, g: Id) {
         let Unary { f, x, p } = self;
-        let op = match f.derivative(x, y, g, p) {
-            Derivative::Op(op) => op,
-            Derivative::From(t) => Op::UnaryGrad(UnaryGrad { f, g, t, p }),
-        };
-        e.give(x, op);
+        match f.derivative(x, y, g, p) {
+            Derivative::Op(op) => e.give(x, op),
+            Derivative::From(t) => e.give_alike(x, Op::UnaryGrad(UnaryGrad { f, g, t, p })),
+        }
     }
 }
 
@@ -149,7 +148,7 @@ impl UnaryGrad {
 
     #[inline(always)]
     pub(crate) fn infer<'a, T: Scalar>(&self, v: &'a impl Values<T>) -> Inferred<'a> {
-        elementwise(self.name(), [v.value(self.t), v.value(self.g)])
+        elementwise(v, self.name(), [self.t, self.g])
     }
 
     #[inline(always)]

@@ -6,7 +6,7 @@ use super::{Id, Inferred, Interpreter, List, Op, Values, reduce};
 use crate::kernels::map::copy;
 use crate::kernels::{Machine, Out};
 use crate::scalar::Scalar;
-use crate::shape::{self, Dims, Strides, broadcast_strides, contiguous_strides, element_count};
+use crate::shape::{self, Dims, Strides, broadcast_strides, contiguous_strides, element_count, zeros};
 use crate::tensor::Tensor;
 
 /// A view of `x`, or a contiguous copy of it.
@@ -113,54 +113,58 @@ impl View {
     pub(crate) fn infer<'a, T: Scalar>(&self, v: &'a impl Values<T>) -> Inferred<'a> {
         let of = self.x();
         let from = v.value(of).layout;
-        let view = |dims: Dims, strides: Strides| Inferred::View { of, offset: 0, dims, strides };
-        let mut dims = Dims::from_slice(from.dims);
-        let mut strides = Strides::from_slice(from.strides);
+        let view = |layout| Inferred::View { of, offset: 0, layout };
+        let strided = |dims: &[usize], strides: &[isize]| view(v.layouts().strided(dims, strides));
+        let lists = || (Dims::from_slice(from.dims), Strides::from_slice(from.strides));
         match *self {
-            Same { .. } => view(dims, strides),
-            Contiguous { .. } if from.contiguous => Inferred::Like(from),
-            Contiguous { .. } => Inferred::Fresh(dims),
+            Same { .. } => view(from),
+            Contiguous { .. } => Inferred::fresh(v, from.dims),
             Reshape { dims: to, .. } => {
                 // SAFETY: a list of an op of this tape.
-                let to = Dims::from_slice(unsafe { to.get() });
-                match reshape_strides(&dims, &strides, &to) {
-                    Some(strides) => view(to, strides),
-                    None => Inferred::Fresh(to),
+                let to = unsafe { to.get() };
+                if from.contiguous {
+                    return view(v.layouts().contiguous(to));
+                }
+                match reshape_strides(from.dims, from.strides, to) {
+                    Some(strides) => strided(to, &strides),
+                    None => Inferred::fresh(v, to),
                 }
             }
             Transpose { i, j, .. } => {
+                let (mut dims, mut strides) = lists();
                 dims.swap(i.into(), j.into());
                 strides.swap(i.into(), j.into());
-                view(dims, strides)
+                strided(&dims, &strides)
             }
             Permute { axes, inverse, .. } => {
+                let (mut dims, mut strides) = lists();
                 // SAFETY: a list of an op of this tape.
                 for (k, &axis) in unsafe { axes.get() }.iter().enumerate() {
                     let (to, axis) = if inverse { (axis.into(), k) } else { (k, axis.into()) };
                     dims[to] = from.dims[axis];
                     strides[to] = from.strides[axis];
                 }
-                view(dims, strides)
+                strided(&dims, &strides)
             }
             Broadcast { dims: to, .. } => {
                 // SAFETY: a list of an op of this tape.
                 let to = unsafe { to.get() };
-                view(Dims::from_slice(to), broadcast_strides(&dims, &strides, to))
+                strided(to, &broadcast_strides(from.dims, from.strides, to))
             }
             Unreduce { mask, dims: to, .. } => {
                 // SAFETY: a list of an op of this tape, or of an entry of it.
-                let to = Dims::from_slice(unsafe { to.get() });
+                let to = unsafe { to.get() };
                 let kept = from.rank() == to.len();
-                let mut steps: Strides = SmallVec::from_elem(0, to.len());
+                let mut steps = zeros(to.len());
                 let mut next = 0;
                 for k in 0..to.len() {
                     let reduced = mask >> k & 1 == 1;
                     if !reduced {
-                        steps[k] = strides[next];
+                        steps[k] = from.strides[next];
                     }
                     next += usize::from(kept || !reduced);
                 }
-                view(to, steps)
+                strided(to, &steps)
             }
         }
     }

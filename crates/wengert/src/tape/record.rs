@@ -54,17 +54,13 @@ impl<T: Scalar> Tape<T> {
         op.operands(|x| tracked |= self.entry(x).tracked);
         let mut external = false;
         let (data, layout) = match op.infer(self) {
-            Inferred::Like(layout) => (self.run(&op, layout), layout),
-            Inferred::Fresh(dims) => {
-                let layout = self.arena.contiguous(&dims);
-                (self.run(&op, layout), layout)
-            }
-            Inferred::View { of, offset, dims, strides } => {
+            Inferred::Fresh(layout) => (self.run(&op, layout), layout),
+            Inferred::View { of, offset, layout } => {
                 let of = self.entry(of);
                 external = of.external;
                 // SAFETY: the view lies within its operand's memory.
                 let data = unsafe { of.data.offset(offset) };
-                (data, self.arena.strided(&dims, &strides))
+                (data, layout)
             }
         };
         let (single, layout) = (layout.len == 1, erase(layout));
@@ -161,7 +157,7 @@ impl<T: Scalar> Tape<T> {
     }
 }
 
-/// Forgets the arena's lifetime; [`Tape::layout`] gives it back.
-fn erase(layout: &Layout<'_>) -> NonNull<Layout<'static>> {
+/// Forgets the tape's lifetime; [`Tape::layout`] gives it back.
+pub(super) fn erase(layout: &Layout<'_>) -> NonNull<Layout<'static>> {
     NonNull::from(layout).cast()
 }

@@ -45,8 +45,13 @@ impl<T> Mat<T> {
 
     /// From row `i` and column `j` on; anything at or past the end is never read.
     fn from(self, i: usize, j: usize) -> Self {
-        let data = self.data.wrapping_offset(i as isize * self.rs + j as isize * self.cs);
-        Mat { data, ..self }
+        let offset = i as isize * self.rs + j as isize * self.cs;
+        self.at(offset)
+    }
+
+    /// The matrix which begins so many elements further on.
+    pub(crate) fn at(self, offset: isize) -> Self {
+        Mat { data: self.data.wrapping_offset(offset), ..self }
     }
 }
 

@@ -1,4 +1,5 @@
-//! Large products on several threads, each a block of C at a time.
+//! Products which are put together before they run: large ones on several
+//! threads, each a block of C at a time.
 
 use core::mem::MaybeUninit;
 use core::ops::Range;
@@ -28,12 +29,12 @@ pub(crate) struct Blocks {
     columns: usize,
 }
 
-/// A product of which several threads compute parts.
-///
-/// C = A B or C = S + A B as [`gemm`] has it.
+/// A product as [`gemm`] has it, C = A B or C = S + A B.
 pub(crate) struct Product<T> {
     pub(crate) backend: GemmBackend,
     pub(crate) isa: Isa,
+    /// m, n and k.
+    pub(crate) shape: [usize; 3],
     pub(crate) a: Mat<T>,
     pub(crate) b: Mat<T>,
     pub(crate) c: *mut T,
@@ -48,14 +49,18 @@ unsafe impl<T: Send + Sync> Sync for Product<T> {}
 impl Blocks {
     /// The blocks of a product with a C of m x n, or `None` if it is too small
     /// to be cut.
+    #[inline]
     pub(crate) fn of([m, n, k]: [usize; 3]) -> Option<Blocks> {
+        if m.saturating_mul(n).saturating_mul(k) < 2 * WORK {
+            return None;
+        }
         let (rows, columns) = if m >= 2 * ROWS {
             (ROWS, COLUMNS)
         } else {
             (m, (WORK / m.saturating_mul(k).max(1)).next_multiple_of(NARROW).max(NARROW))
         };
         let blocks = Blocks { m, n, k, rows, columns };
-        (m.saturating_mul(n).saturating_mul(k) >= 2 * WORK && blocks.count() > 1).then_some(blocks)
+        (blocks.count() > 1).then_some(blocks)
     }
 
     fn count(&self) -> usize {
@@ -72,14 +77,43 @@ impl Blocks {
 }
 
 impl<T: GemmScalar + Send + Sync> Product<T> {
+    /// How many elements of scratch it wants.
+    #[inline]
+    pub(crate) fn scratch_len(&self) -> usize {
+        let [m, n, k] = self.shape;
+        scratch_len::<T>(self.backend, self.isa, m, n, k, (self.a.rs, self.a.cs), (self.b.rs, self.b.cs))
+    }
+
+    /// Computes it.
+    ///
+    /// # Safety
+    ///
+    /// As for [`gemm`].
+    ///
+    /// # Panics
+    ///
+    /// If `scratch` is shorter than [`Product::scratch_len`].
+    #[inline]
+    pub(crate) unsafe fn run(&self, scratch: &mut [MaybeUninit<T>]) {
+        let Product { backend, isa, shape: [m, n, k], a, b, c, rsc, start } = *self;
+        // SAFETY: the caller's contract.
+        unsafe { gemm(backend, isa, m, n, k, a, b, c, rsc, start, scratch) }
+    }
+
+    /// The part of it which gives a block of C.
+    fn part(&self, blocks: Blocks, block: usize) -> Self {
+        let Product { backend, isa, a, b, c, rsc, start, .. } = *self;
+        let (rows, columns) = blocks.get(block);
+        let shape = [rows.len(), columns.len(), blocks.k];
+        let (a, b) = (a.from(rows.start, 0), b.from(0, columns.start));
+        let c = c.wrapping_offset(rows.start as isize * rsc).wrapping_add(columns.start);
+        let start = start.map(|start| start.from(rows.start, columns.start));
+        Product { backend, isa, shape, a, b, c, rsc, start }
+    }
+
     /// How many elements of scratch the product of any block wants.
-    pub(crate) fn scratch_len(&self, blocks: Blocks) -> usize {
-        let (a, b) = ((self.a.rs, self.a.cs), (self.b.rs, self.b.cs));
-        let of_block = |block| {
-            let (rows, columns) = blocks.get(block);
-            scratch_len::<T>(self.backend, self.isa, rows.len(), columns.len(), blocks.k, a, b)
-        };
-        (0..blocks.count()).map(of_block).max().unwrap_or(0)
+    pub(crate) fn scratch_len_of(&self, blocks: Blocks) -> usize {
+        (0..blocks.count()).map(|block| self.part(blocks, block).scratch_len()).max().unwrap_or(0)
     }
 
     /// Computes the blocks, with an equal part of `scratch` for each thread.
@@ -90,22 +124,17 @@ impl<T: GemmScalar + Send + Sync> Product<T> {
     ///
     /// # Panics
     ///
-    /// If a thread's part is shorter than [`Product::scratch_len`].
-    pub(crate) unsafe fn run(&self, threads: &Threads, blocks: Blocks, scratch: &mut [MaybeUninit<T>]) {
+    /// If a thread's part is shorter than [`Product::scratch_len_of`].
+    pub(crate) unsafe fn run_blocks(&self, threads: &Threads, blocks: Blocks, scratch: &mut [MaybeUninit<T>]) {
         let each = scratch.len() / threads.count();
         let scratch = Pointer::new(scratch.as_mut_ptr());
         threads.run(blocks.count(), &|thread, block| {
-            let Product { backend, isa, a, b, c, rsc, start } = *self;
-            let (rows, columns) = blocks.get(block);
-            let (a, b) = (a.from(rows.start, 0), b.from(0, columns.start));
             // SAFETY: the caller's contract for a part of C which no other
             // block has; no other task has the same number of thread at the
             // same time, so this part of the scratch memory is free.
             unsafe {
                 let scratch = core::slice::from_raw_parts_mut(scratch.get().add(thread * each), each);
-                let c = c.offset(rows.start as isize * rsc).add(columns.start);
-                let start = start.map(|start| start.from(rows.start, columns.start));
-                gemm(backend, isa, rows.len(), columns.len(), blocks.k, a, b, c, rsc, start, scratch);
+                self.part(blocks, block).run(scratch);
             }
         });
     }
@@ -142,16 +171,17 @@ mod tests {
                 let product = Product {
                     backend: GemmBackend::Direct,
                     isa: Isa::detect(),
+                    shape: [m, n, k],
                     a: Mat { data: a.as_ptr(), rs: k as isize, cs: 1 },
                     b: Mat { data: b.as_ptr(), rs: n as isize, cs: 1 },
                     c: data,
                     rsc: n as isize,
                     start: Some(Mat { data, rs: n as isize, cs: 1 }),
                 };
-                let len = product.scratch_len(blocks) * threads.count();
+                let len = product.scratch_len_of(blocks) * threads.count();
                 let mut scratch = vec![MaybeUninit::uninit(); len];
                 // SAFETY: the matrices are as large as they are said to be.
-                unsafe { product.run(&threads, blocks, &mut scratch) };
+                unsafe { product.run_blocks(&threads, blocks, &mut scratch) };
                 assert_eq!(c, want, "{blocks:?}");
             }
         }
