@@ -267,7 +267,9 @@ macro_rules! optimizer {
 ///
 /// D. P. Kingma, J. Ba, *Adam: a method for stochastic optimization*, ICLR
 /// 2015, [arXiv:1412.6980](https://arxiv.org/abs/1412.6980), algorithm 1. `t`
-/// counts the steps of each parameter by itself, as PyTorch's does.
+/// counts the steps of each parameter by itself, as PyTorch's does. Means which
+/// have decayed below the normal numbers are 0, so that a step takes as long
+/// after days as at first.
 ///
 /// ```
 /// use wengert::{Gradients, Params, Tape};

@@ -88,7 +88,7 @@ pub(super) type Padded<T> = [T; SHORT];
 /// Whether a line is better computed in a [`Padded`].
 #[inline(always)]
 pub(super) fn is_padded(len: usize) -> bool {
-    len <= SHORT && len % LANES != 0
+    len <= SHORT && !len.is_multiple_of(LANES)
 }
 
 /// The first `count` elements of a short line, and `other` up to whole vectors.
