@@ -17,7 +17,7 @@ use crate::ops::leaf::Leaf;
 use crate::ops::{Emit, Id, Inferred, Interpreter, List, Op, Place, Values, reduce, view};
 use crate::pool::{Held, Pool};
 use crate::scalar::Scalar;
-use crate::shape::Layout;
+use crate::shape::{Layout, Strides};
 use crate::singles::Singles;
 use crate::tape::Tape;
 
@@ -184,8 +184,10 @@ impl<T: Scalar> Emit for Plain<'_, T> {
         }
         let inferred = self.infer(&op);
         let same = matches!(inferred, Inferred::Fresh(l) if l.same_shape(layout));
-        // An op which cannot add runs straight into its target only if nothing is there.
-        if same && (op.accumulates() || !self.tape.entry(x).is_leaf() && !self.is_pending(x)) {
+        let first = !self.tape.entry(x).is_leaf() && !self.is_pending(x);
+        // An op which cannot add runs straight into its target only if nothing
+        // is there; what is one number everywhere stays one number.
+        if same && (op.accumulates() || first) && !(first && self.of_constant(&op).is_some()) {
             return self.give_any(x, &op);
         }
         let t = self.make(&op, inferred);
@@ -289,10 +291,23 @@ impl<'a, T: Scalar> Plain<'a, T> {
         op.infer(unsafe { &*this })
     }
 
+    /// The function of an op whose operand is one number everywhere, at that
+    /// number: so begin the adjoints of sums and of means.
+    #[inline]
+    fn of_constant(&self, op: &Op) -> Option<T> {
+        let Op::Unary(f) = op else { return None };
+        let x = self.value(f.x);
+        // SAFETY: a tensor which is not contiguous has elements.
+        (!x.layout.contiguous && x.layout.strides.iter().all(|&stride| stride == 0)).then(|| f.at(unsafe { *x.data }))
+    }
+
     /// Runs an op into a temporary, or makes a view.
     fn make(&mut self, op: &Op, inferred: Inferred<'a>) -> Held {
         match inferred {
             Inferred::Fresh(layout) => {
+                if let Some(value) = self.of_constant(op) {
+                    return self.constant(layout.dims, value);
+                }
                 let (t, data) = self.sweep.pool.fresh(layout);
                 let out = Out { data, dims: layout.dims, len: layout.len, add: false };
                 // SAFETY: fresh memory of the inferred shape.
@@ -309,6 +324,17 @@ impl<'a, T: Scalar> Plain<'a, T> {
                 self.sweep.pool.view(Value { data, layout }, owner)
             }
         }
+    }
+
+    /// A tensor of this shape which is one number everywhere.
+    fn constant(&mut self, dims: &[usize], value: T) -> Held {
+        let (t, data) = self.sweep.pool.fresh::<T>(&Layout::SCALAR);
+        // SAFETY: fresh memory of one element.
+        unsafe { data.write(value) };
+        let layout = self.tape.layouts().strided(dims, &Strides::from_elem(0, dims.len()));
+        let view = self.sweep.pool.view(Value { data: data.cast_const(), layout }, t);
+        self.sweep.pool.release(t);
+        view
     }
 
     /// Contributes a temporary which has been computed, and lets go of it.

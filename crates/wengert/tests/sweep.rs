@@ -60,6 +60,25 @@ fn a_leaf_of_one_element_between_entries_is_none_of_them() {
     assert_eq!(grads.get(bias).unwrap().item(), 2.0);
 }
 
+/// The adjoint of a sum is one number everywhere, and stays so through what
+/// scales it; where another contribution comes, it is spread out.
+#[test]
+fn one_number_everywhere_stays_one_number() {
+    let tape = Tape::new();
+    let x = tape.zeros([50, 20]).require_grad();
+    let y = x.exp();
+    let grads = (-(y * 3.0)).sum().backward();
+    assert!(grads.get(x).unwrap().as_slice().iter().all(|&g| g == -3.0));
+    assert!(tape.stats().sweep_bytes < 4000, "{:?}", tape.stats());
+    for z in [(y * 3.0).sum() + (y * y).sum(), (y * y).sum() + (y * 3.0).sum()] {
+        assert!(z.backward().get(x).unwrap().as_slice().iter().all(|&g| g == 5.0));
+    }
+    // Retained on its way, and with an axis of one element.
+    let y = x.exp().unsqueeze(1).retain_grad();
+    let grads = (y * 2.0).mean().backward();
+    assert!(grads.get(y).unwrap().as_slice().iter().all(|&g| g == 0.002));
+}
+
 /// A factor which was broadcast along its first axes gets a sum of products,
 /// which are not stored in between: to the bits of the two operations.
 #[test]
