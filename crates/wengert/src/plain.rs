@@ -17,7 +17,7 @@ use crate::ops::leaf::Leaf;
 use crate::ops::{Emit, Id, Inferred, Interpreter, List, Op, Place, Values, reduce, view};
 use crate::pool::{Held, Pool};
 use crate::scalar::Scalar;
-use crate::shape::{Layout, Strides};
+use crate::shape::{Layout, zeros};
 use crate::singles::Singles;
 use crate::tape::Tape;
 
@@ -298,7 +298,7 @@ impl<'a, T: Scalar> Plain<'a, T> {
         let Op::Unary(f) = op else { return None };
         let x = self.value(f.x);
         // SAFETY: a tensor which is not contiguous has elements.
-        (!x.layout.contiguous && x.layout.strides.iter().all(|&stride| stride == 0)).then(|| f.at(unsafe { *x.data }))
+        (!x.layout.contiguous && x.layout.repeats()).then(|| f.at(unsafe { *x.data }))
     }
 
     /// Runs an op into a temporary, or makes a view.
@@ -331,7 +331,7 @@ impl<'a, T: Scalar> Plain<'a, T> {
         let (t, data) = self.sweep.pool.fresh::<T>(&Layout::SCALAR);
         // SAFETY: fresh memory of one element.
         unsafe { data.write(value) };
-        let layout = self.tape.layouts().strided(dims, &Strides::from_elem(0, dims.len()));
+        let layout = self.tape.layouts().strided(dims, &zeros(dims.len()));
         let view = self.sweep.pool.view(Value { data: data.cast_const(), layout }, t);
         self.sweep.pool.release(t);
         view

@@ -69,6 +69,12 @@ impl<'a> Layout<'a> {
         self.dims.len()
     }
 
+    /// Whether every element is the same one in memory.
+    #[inline]
+    pub(crate) fn repeats(&self) -> bool {
+        self.dims.iter().zip(self.strides).all(|(&dim, &stride)| dim == 1 || stride == 0)
+    }
+
     /// Whether the shapes are the same: mostly the layouts are.
     #[inline(always)]
     pub(crate) fn same_shape(&self, other: &Layout<'_>) -> bool {

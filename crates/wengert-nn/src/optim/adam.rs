@@ -55,16 +55,17 @@ impl<T: Scalar> Moments<T> {
         let (beta1, beta2) = self.betas;
         let (penalty, shrink) =
             if self.decoupled { (0.0, 1.0 - self.lr * self.weight_decay) } else { (self.weight_decay, 1.0) };
+        let [take1, take2] = [beta1, beta2].map(|beta| 1.0 - beta);
+        let [tiny, epsilon] = [T::MIN_POSITIVE, T::EPSILON].map(T::to_f64);
+        // Gradients whose squares would be subnormal are left out where `eps`
+        // outweighs their means by more than any rounding shows.
+        let root = (tiny / take2).sqrt();
+        let outweighed = self.eps * epsilon / 4.0 >= root;
+        let [least_gradient, least_square] = if outweighed { [root, 2.0 * tiny] } else { [0.0; 2] };
         for run in runs {
             // In f64, as 1 - β^t cancels.
             let correction1 = 1.0 - beta1.powf(run.step as f64);
             let correction2 = 1.0 - beta2.powf(run.step as f64);
-            let [take1, take2] = [beta1, beta2].map(|beta| 1.0 - beta);
-            let [tiny, epsilon] = [T::MIN_POSITIVE, T::EPSILON].map(T::to_f64);
-            // Gradients whose squares would be subnormal are left out where
-            // `eps` outweighs their means by more than any rounding shows.
-            let root = (tiny / take2).sqrt();
-            let squares = if self.eps * epsilon / 4.0 >= root { 1.0 } else { 0.0 };
             let c = Coefficients {
                 sign: if self.maximize { -T::ONE } else { T::ONE },
                 penalty: T::from_f64(penalty),
@@ -76,8 +77,8 @@ impl<T: Scalar> Moments<T> {
                 eps: T::from_f64(self.eps),
                 rate: T::from_f64(self.lr / correction1),
                 least_mean: T::from_f64(tiny / take1),
-                least_gradient: T::from_f64(squares * root),
-                least_square: T::from_f64(squares * 2.0 * tiny),
+                least_gradient: T::from_f64(least_gradient),
+                least_square: T::from_f64(least_square),
             };
             let at = run.range.clone();
             let (p, g) = (&mut p[at.clone()], &g[at.clone()]);

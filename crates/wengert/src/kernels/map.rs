@@ -114,7 +114,7 @@ fn courses<T, const N: usize>(inputs: &[Value<'_, T>; N], out: &Out<'_, T>) -> O
         if x.contiguous && x.len == out.len {
             continue;
         }
-        if x.dims.iter().zip(x.strides).all(|(&dim, &stride)| dim == 1 || stride == 0) {
+        if x.repeats() {
             *course = Course::Constant;
             continue;
         }
