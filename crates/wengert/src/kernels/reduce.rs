@@ -1,5 +1,7 @@
 //! Reductions over any set of axes.
 
+use std::array::from_fn;
+
 use super::isa::{Isa, dispatched};
 use super::map::copy;
 use super::nest::Nest;
@@ -130,42 +132,46 @@ pub(crate) fn tree_of<T: Scalar, F: Fold<T>, const N: usize>(x: [&[T]; N], f: im
     halves.finish()
 }
 
+/// How many elements are folded at a time into as many sums: a vector or more
+/// of any instruction set.
+const LANES: usize = 16;
+
 /// Folds one block. `f` stands in three places: what is too long to be inlined
 /// in all of them would be compiled for the baseline.
 #[inline(always)]
 fn lanes<T: Scalar, F: Fold<T>, const N: usize>(x: [&[T]; N], f: &impl Fn([T; N]) -> T) -> T {
-    const WIDE: usize = 64;
-    const NARROW: usize = 16;
     let len = x[0].len();
     // So that none is checked in the loops.
     let x = x.map(|x| &x[..len]);
     let mut at = 0;
-    let mut narrow = [F::EMPTY; NARROW];
-    if len >= WIDE {
-        let mut wide = [F::EMPTY; WIDE];
-        while at + WIDE <= len {
-            step::<T, F, N>(&mut wide, x, at, f);
-            at += WIDE;
+    let mut narrow = [F::EMPTY; LANES];
+    if len >= 4 * LANES {
+        // Four which do not wait for each other.
+        let [mut a, mut b, mut c, mut d] = [narrow; 4];
+        while at + 4 * LANES <= len {
+            a = step::<T, F, N>(a, x, at, f);
+            b = step::<T, F, N>(b, x, at + LANES, f);
+            c = step::<T, F, N>(c, x, at + 2 * LANES, f);
+            d = step::<T, F, N>(d, x, at + 3 * LANES, f);
+            at += 4 * LANES;
         }
-        for quarter in wide.chunks_exact(NARROW) {
-            for (to, &x) in narrow.iter_mut().zip(quarter) {
-                *to = F::fold(*to, x);
-            }
-        }
+        narrow = both::<T, F>(both::<T, F>(a, b), both::<T, F>(c, d));
     }
-    while at + NARROW <= len {
-        step::<T, F, N>(&mut narrow, x, at, f);
-        at += NARROW;
+    while at + LANES <= len {
+        narrow = step::<T, F, N>(narrow, x, at, f);
+        at += LANES;
     }
     if at < len {
         // In lanes of their own: the others then never leave their registers.
-        let mut rest = [F::EMPTY; NARROW];
-        step::<T, F, N>(&mut rest[..len - at], x, at, f);
-        for (to, x) in narrow.iter_mut().zip(rest) {
-            *to = F::fold(*to, x);
+        let mut rest = [F::EMPTY; LANES];
+        let x = x.map(|x| &x[at..]);
+        for (j, lane) in rest[..len - at].iter_mut().enumerate() {
+            *lane = F::fold(*lane, f(from_fn(|k| x[k][j])));
         }
+        narrow = both::<T, F>(narrow, rest);
     }
-    let mut n = NARROW;
+    let narrow = std::hint::black_box(&mut narrow);
+    let mut n = LANES;
     while n > 1 {
         n /= 2;
         let (low, high) = narrow.split_at_mut(n);
@@ -176,13 +182,30 @@ fn lanes<T: Scalar, F: Fold<T>, const N: usize>(x: [&[T]; N], f: &impl Fn([T; N]
     narrow[0]
 }
 
-/// Folds the elements from `at` on, one into each lane.
+/// Folds the elements from `at` on, one into each lane. By value, and of a
+/// length which the compiler knows: else lanes would be in memory, and every
+/// step would wait for the one before it to get there.
 #[inline(always)]
-fn step<T: Scalar, F: Fold<T>, const N: usize>(lanes: &mut [T], x: [&[T]; N], at: usize, f: &impl Fn([T; N]) -> T) {
-    let x = x.map(|x| &x[at..at + lanes.len()]);
+fn step<T: Scalar, F: Fold<T>, const N: usize>(
+    mut lanes: [T; LANES],
+    x: [&[T]; N],
+    at: usize,
+    f: &impl Fn([T; N]) -> T,
+) -> [T; LANES] {
+    let x = x.map(|x| &x[at..at + LANES]);
     for (j, lane) in lanes.iter_mut().enumerate() {
-        *lane = F::fold(*lane, f(std::array::from_fn(|k| x[k][j])));
+        *lane = F::fold(*lane, f(from_fn(|k| x[k][j])));
     }
+    lanes
+}
+
+/// Folds lanes in pairs.
+#[inline(always)]
+fn both<T: Scalar, F: Fold<T>>(mut a: [T; LANES], b: [T; LANES]) -> [T; LANES] {
+    for (a, b) in a.iter_mut().zip(b) {
+        *a = F::fold(*a, b);
+    }
+    a
 }
 
 /// An output to fold into: empty, but for what it is added to.
@@ -363,7 +386,7 @@ unsafe fn fold_block<T: Scalar, F: Fold<T>, const N: usize>(
 ) {
     const TOGETHER: usize = 8;
     // SAFETY: elements of the planes, which do not overlap the output.
-    let at = |i: usize, j: usize| f(std::array::from_fn(|n| unsafe { *x[n].offset(i as isize * row).add(j) }));
+    let at = |i: usize, j: usize| f(from_fn(|n| unsafe { *x[n].offset(i as isize * row).add(j) }));
     // SAFETY: the caller's contract.
     let to = unsafe { std::slice::from_raw_parts_mut(to, len) };
     let mut i = 0;
