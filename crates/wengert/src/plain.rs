@@ -14,6 +14,7 @@ use crate::ops::binary::{Binary, Function};
 use crate::ops::custom::Custom;
 use crate::ops::fused::Fused;
 use crate::ops::leaf::Leaf;
+use crate::ops::norm::Norm;
 use crate::ops::{Emit, Id, Inferred, Interpreter, List, Op, Place, Values, reduce, view};
 use crate::pool::{Held, Pool};
 use crate::scalar::Scalar;
@@ -231,6 +232,17 @@ impl<T: Scalar> Interpreter for Plain<'_, T> {
         // SAFETY: as in `give_shaped`; an input which stands twice has its
         // target twice, and the second time adds.
         unsafe { op.backward(tape.machine.isa, tape, self.value(g), &targets) }
+    }
+
+    #[inline(never)]
+    fn norm(&mut self, op: Norm, g: Id) {
+        let wanted = op.inputs().map(|x| x.filter(|&x| self.wants(x)));
+        if let [None, None, _] = wanted {
+            return op.one_by_one(self, g);
+        }
+        let to = wanted.map(|x| x.map(|x| self.out(x)));
+        // SAFETY: as in `fused`.
+        unsafe { op.backward(self, self.value(g), to, &self.tape.machine) }
     }
 
     fn dims(&self, x: Id) -> List<usize> {

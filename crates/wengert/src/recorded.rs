@@ -6,6 +6,7 @@ use smallvec::SmallVec;
 
 use crate::ops::custom::Custom;
 use crate::ops::fused::Fused;
+use crate::ops::norm::Norm;
 use crate::ops::{Emit, Id, Interpreter, List, Op, Values, binary, reduce, view};
 use crate::plain::broadcast_axes;
 use crate::scalar::Scalar;
@@ -99,6 +100,10 @@ impl<T: Scalar> Interpreter for Recorder<'_, T> {
     fn fused(&mut self, op: Fused, g: Id) {
         let wants: SmallVec<[Id; 8]> = op.operands().filter(|&x| self.wants(x)).collect();
         op.record(self.tape, g, |x| wants.contains(&x), |x, contribution| self.give(x, view::same(contribution)));
+    }
+
+    fn norm(&mut self, op: Norm, g: Id) {
+        op.one_by_one(self, g);
     }
 
     fn dims(&self, x: Id) -> List<usize> {

@@ -142,7 +142,8 @@ fn every_op<T: Scalar>() {
             a.cross_entropy_with(&[0, 7, 4, 1], options) + soft + a.binary_cross_entropy_with_logits_with(a.sigmoid(), None, Some(b), Reduction::Sum)
         };
         "normalisations": |_t, a, b| {
-            a.layer_norm(1, Some(b), Some(b), s(1e-5)) + a.rms_norm(1, Some(b), s(1e-5)) * a.batch_norm(Some(b), None, s(1e-5)).0
+            let rows_with_gaps = a.t().layer_norm(1, None, None, s(1e-5)).t();
+            a.layer_norm(1, Some(b), Some(b), s(1e-5)) * rows_with_gaps + a.rms_norm(1, Some(b), s(1e-5)) * a.batch_norm(Some(b), None, s(1e-5)).0
         };
         "hooks and checkpoints": |t, a, b| t.checkpoint([a, b], |_, x| (x[0] * x[1]).tanh().exp()).on_backward(|g| g + g) * b;
         "attention": |_t, a, b| a.attention(a, a * b, Attention { causal: true, ..Attention::default() });
@@ -172,7 +173,7 @@ fn every_op<T: Scalar>() {
         "vectors": |_t, a, b| b.dot(b) + b.outer(b) * a.trace().sum();
     }
     ops! { [&[0, 5], &[5]];
-        "nothing": |_t, a, b| (a * b).exp().matmul(b).sum() + b.sum();
+        "nothing": |_t, a, b| (a * b).exp().matmul(b).sum() + a.layer_norm(1, Some(b), Some(b), s(1e-5)).sum() + b.sum();
     }
     ops! { [&[2, 1, 3, 1, 2, 1, 2, 1], &[3, 1, 2]];
         "eight axes": |_t, a, b| a.exp().permute([7, 6, 5, 4, 3, 2, 1, 0]).sum_axes([0, 4]).sum() * b.sum();

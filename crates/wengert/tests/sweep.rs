@@ -1,6 +1,6 @@
 //! The plain sweep's handling of buffers: shared, viewed, handed over.
 
-use wengert::Tape;
+use wengert::{Scalar, Tape, Tensor};
 
 /// The adjoint of the quotient is a contiguous view with a layout of its own;
 /// what is computed from it must not outlive that layout.
@@ -115,5 +115,69 @@ fn products_are_summed_at_once() {
         let number = tape.scalar(0.5).require_grad();
         let grads = (number * x).backward_with(g);
         assert_eq!(grads.get(number).unwrap().item(), (g * x).sum().item());
+    }
+}
+
+/// The inputs of a normalisation which are wanted get their contributions in
+/// one pass: those of the recorded sweep, and of the operations it is made of.
+#[test]
+fn normalisations_give_to_all_they_want_at_once() {
+    fn compare<T: Scalar>(size: [usize; 2], centred: bool, wanted: usize, tolerance: f64) {
+        on(&Tape::<T>::default(), size, centred, wanted, tolerance);
+    }
+    fn on<'t, T: Scalar>(tape: &'t Tape<T>, [rows, len]: [usize; 2], centred: bool, wanted: usize, tolerance: f64) {
+        let eps = T::from_f64(1e-3);
+        let input = |i: usize, shape: &[usize]| {
+            let at = |k: usize| T::from_f64(((k + 1) as f64 * (0.37 + i as f64)).sin() + 0.5);
+            let x = tape.from_fn(shape, at);
+            if wanted >> i & 1 == 1 { x.require_grad() } else { x }
+        };
+        let (x, w, b) = (input(0, &[rows, len]), input(1, &[len]), input(2, &[len]));
+        let root = |x: Tensor<'t, T>| (x.square().mean_keepdim(1) + eps).sqrt();
+        let (y, expected) = if centred {
+            let d = x - x.mean_keepdim(1);
+            (x.layer_norm(1, Some(w), Some(b), eps), d / root(d) * w + b)
+        } else {
+            (x.rms_norm(1, Some(w), eps), x / root(x) * w)
+        };
+        let g = input(3, &[rows, len]);
+        // A number everywhere, a tensor, and one with gaps.
+        let cotangents = [tape.scalar(T::from_f64(0.5)).broadcast_to([rows, len]), g, input(4, &[len, rows]).t()];
+        for g in cotangents {
+            let (got, expected) = (y.backward_with(g), expected.backward_with(g));
+            let mut twice = y.backward_with(g);
+            y.backward_with_into(g, &mut twice);
+            for x in [x, w, b].into_iter().filter(|x| x.requires_grad()) {
+                let [recorded] = y.vjp(g, [x]);
+                let (Some(got), Some(expected)) = (got.get(x), expected.get(x)) else {
+                    assert!(!centred, "only a bias is not there");
+                    continue;
+                };
+                let twice = twice.get(x).unwrap();
+                let all = [expected.as_slice(), recorded.as_slice()].map(|other| got.as_slice().iter().zip(other));
+                let scale = expected.as_slice().iter().fold(1.0, |max, x| x.to_f64().abs().max(max));
+                for (a, b) in all.into_iter().flatten() {
+                    let error = (*a - *b).to_f64().abs() / scale;
+                    assert!(error <= tolerance, "{rows} x {len}, {wanted:b}, {centred}: {a:?} and {b:?}");
+                }
+                for (a, b) in got.as_slice().iter().zip(twice.as_slice()) {
+                    let error = (*a + *a - *b).to_f64().abs() / scale;
+                    assert!(error <= tolerance, "{rows} x {len}, {wanted:b}, added: {a:?} and {b:?}");
+                }
+            }
+        }
+    }
+    let sizes: &[[usize; 2]] = if cfg!(miri) {
+        &[[65, 3], [2, 33]]
+    } else {
+        &[[1, 1], [1, 5], [3, 1], [0, 3], [3, 0], [2, 16], [63, 33], [64, 64], [65, 100], [200, 7], [3, 2100]]
+    };
+    for &size in sizes {
+        for centred in [false, true] {
+            for wanted in 1..if centred { 8 } else { 4 } {
+                compare::<f32>(size, centred, wanted, 2e-5);
+                compare::<f64>(size, centred, wanted, 1e-13);
+            }
+        }
     }
 }

@@ -153,3 +153,18 @@ pub(super) unsafe fn write<'a, T: Scalar, const N: usize>(
         std::slice::from_raw_parts_mut(to, len)
     }
 }
+
+/// [`write`], which adds to what is there.
+///
+/// # Safety
+/// As for [`write`]; numbers are there.
+#[inline(always)]
+pub(super) unsafe fn add_to<T: Scalar, const N: usize>(to: *mut T, x: [&[T]; N], f: impl Fn([T; N]) -> T) {
+    let len = x[0].len();
+    let x = x.map(|x| &x[..len]);
+    #[allow(clippy::needless_range_loop, reason = "several lines side by side")]
+    for i in 0..len {
+        // SAFETY: the caller's contract.
+        unsafe { *to.add(i) += f(std::array::from_fn(|k| x[k][i])) };
+    }
+}

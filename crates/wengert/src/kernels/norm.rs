@@ -1,13 +1,13 @@
 //! Normalisation of rows: mean 0 (if centred) and mean square 1.
 //!
 //! With `m` the mean (0 if not centred), `r = 1 / √(mean((x - m)²) + eps)` and
-//! `z = r (x - m)`, the result is `z w + b`. Gradient kernels compute `m` and
-//! `r` again: that costs two passes over a row in the first-level cache, and
-//! saves a second output.
+//! `z = r (x - m)`, the result is `z w + b`. The derivative computes `m` and
+//! `r` again: that costs a pass over a row in the first-level cache, and saves a
+//! second output.
 
-use super::isa::dispatched;
-use super::lines::{line, write};
-use super::reduce::{Sum, tree, tree_of};
+use super::isa::{Isa, dispatched};
+use super::lines::{add_to, line, write};
+use super::reduce::{Sum, tree, tree_of, trees_of};
 use crate::scalar::Scalar;
 
 /// What is normalised, and how.
@@ -21,18 +21,29 @@ pub(crate) struct Rows<T> {
 }
 
 impl<T: Scalar> Rows<T> {
-    /// The row number `i`, its `m` and its `r`.
-    ///
-    /// # Safety
-    /// There are as many rows.
+    /// `m` and `r` of a row.
     #[inline(always)]
-    unsafe fn row<'a>(&self, i: usize) -> (&'a [T], T, T) {
-        // SAFETY: the caller's.
-        let [x] = unsafe { line([self.x], i, self.len) };
-        let n = T::from_f64(self.len as f64);
-        let m = if self.centred { tree::<T, Sum>(x) / n } else { T::ZERO };
-        let square = tree_of::<T, Sum, 1>([x], |[x]| (x - m) * (x - m)) / n;
-        (x, m, T::ONE / (square + self.eps).sqrt())
+    fn statistics(&self, x: &[T]) -> (T, T) {
+        let m = self.shift(x);
+        (m, self.factor(tree_of::<T, Sum, 1>([x], |[x]| (x - m) * (x - m))))
+    }
+
+    /// `m` of a row.
+    #[inline(always)]
+    fn shift(&self, x: &[T]) -> T {
+        if self.centred { self.mean(tree::<T, Sum>(x)) } else { T::ZERO }
+    }
+
+    /// `r`, by the sum of squares.
+    #[inline(always)]
+    fn factor(&self, square: T) -> T {
+        T::ONE / (self.mean(square) + self.eps).sqrt()
+    }
+
+    /// The mean of a row, by the sum.
+    #[inline(always)]
+    fn mean(&self, sum: T) -> T {
+        sum / T::from_f64(self.len as f64)
     }
 }
 
@@ -46,8 +57,8 @@ dispatched! {
         // SAFETY: the caller's contract.
         unsafe {
             for i in 0..of.rows {
-                let (x, m, r) = of.row(i);
-                let to = to.add(i * of.len);
+                let ([x], to) = (line([of.x], i, of.len), to.add(i * of.len));
+                let (m, r) = of.statistics(x);
                 match (w.is_null(), b.is_null()) {
                     (true, true) => write(to, [x], |[x]| (x - m) * r),
                     (false, true) => write(to, [x, line([w], 0, of.len)[0]], |[x, w]| (x - m) * r * w),
@@ -62,81 +73,143 @@ dispatched! {
     }
 }
 
-/// One row of [`to_input`]: of x and what `u` is made of.
+/// Where the contributions go, or null: those to `x` in rows, those to `w` and
+/// `b` in one row each, which they are added to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Targets<T> {
+    pub(crate) x: *mut T,
+    /// Add to what is in the rows of `x` instead of writing.
+    pub(crate) add: bool,
+    pub(crate) w: *mut T,
+    pub(crate) b: *mut T,
+}
+
+/// So many rows are summed before the sum is added to what is there, so that
+/// rounding errors grow with the number of blocks.
+const BLOCK: usize = 64;
+
+/// The contributions of the cotangents `g` (rows `step` apart) of `z w + b`.
+/// With `u = g w`: to `x`, `r (u - mean(u) - z mean(u z))`, without `mean(u)` if
+/// not centred; to `w`, `Σ g z` over rows; to `b`, `Σ g`.
 ///
 /// # Safety
-/// `to` may be written at as many elements, and overlaps none of them.
-#[inline(always)]
-unsafe fn tilt<T: Scalar, const N: usize>(
-    of: &Rows<T>,
-    row: [&[T]; N],
+/// As [`normalize`], of all targets. They may be the same memory if all but the
+/// first add. `sums` has two rows and overlaps nothing.
+pub(crate) unsafe fn backward<T: Scalar>(
+    isa: Isa,
+    of: Rows<T>,
+    g: *const T,
+    step: usize,
+    w: *const T,
+    to: Targets<T>,
+    sums: *mut T,
+) {
+    // Where the sums of `g z` and of `g` go, and where they are made.
+    let both = [(to.w, sums), (to.b, sums.wrapping_add(of.len))];
+    let wanted = both.into_iter().filter(|(to, _)| !to.is_null());
+    let [gz, gs] = both.map(|(to, sum)| if to.is_null() { to } else { sum });
+    // SAFETY: the caller's contract; sums are written first.
+    unsafe {
+        for first in (0..of.rows).step_by(BLOCK) {
+            for (_, sum) in wanted.clone() {
+                (0..of.len).for_each(|j| sum.add(j).write(T::ZERO));
+            }
+            for i in first..of.rows.min(first + BLOCK) {
+                let ([x], [g]) = (line([of.x], i, of.len), line([g.add(i * step)], 0, of.len));
+                let row = if to.x.is_null() {
+                    statistics(isa, of, x)
+                } else {
+                    let row = moments(isa, of, x, g, w);
+                    tilt(isa, row, x, g, w, to.x.add(i * of.len), to.add);
+                    row
+                };
+                sum(isa, row, x, g, gz, gs);
+            }
+            for (to, sum) in wanted.clone() {
+                gather(isa, to, sum, of.len);
+            }
+        }
+    }
+}
+
+/// What is known of a row: `m`, `r`, `mean(u)` (0 if not centred) and `mean(u z)`.
+#[derive(Clone, Copy, Debug)]
+struct Moments<T> {
     m: T,
     r: T,
-    to: *mut T,
-    u: impl Fn([T; N]) -> T,
-) {
-    let n = T::from_f64(of.len as f64);
-    let mean = if of.centred { tree_of::<T, Sum, N>(row, &u) / n } else { T::ZERO };
-    let lean = tree_of::<T, Sum, N>(row, |row| u(row) * ((row[0] - m) * r)) / n;
-    // SAFETY: the caller's contract.
-    unsafe { write(to, row, |row| r * (u(row) - mean - (row[0] - m) * r * lean)) };
+    mean: T,
+    lean: T,
+}
+
+// The steps of `backward`, one function each: in one large one compilers do not
+// find the vectors of sums in lanes.
+
+dispatched! {
+    /// [`Moments`] without those of `u`.
+    unsafe fn statistics<T: Scalar>(of: Rows<T>, x: &[T]) -> Moments<T> {
+        let (m, r) = of.statistics(x);
+        Moments { m, r, mean: T::ZERO, lean: T::ZERO }
+    }
 }
 
 dispatched! {
-    /// The cotangents `g` (rows `step` apart) taken to `x`: with `u = g w`,
-    /// `r (u - mean(u) - z mean(u z))`, without `mean(u)` if not centred.
-    ///
-    /// # Safety
-    /// As [`normalize`].
-    pub(crate) unsafe fn to_input<T: Scalar>(of: Rows<T>, g: *const T, step: usize, w: *const T, to: *mut T) {
-        // SAFETY: the caller's contract.
+    unsafe fn moments<T: Scalar>(of: Rows<T>, x: &[T], g: &[T], w: *const T) -> Moments<T> {
+        let m = of.shift(x);
+        let [square, sum, product] = if w.is_null() {
+            trees_of::<T, Sum, 2, 3>([x, g], |[x, g]| [(x - m) * (x - m), g, g * (x - m)])
+        } else {
+            // SAFETY: weights are one row.
+            let [w] = unsafe { line([w], 0, x.len()) };
+            trees_of::<T, Sum, 3, 3>([x, g, w], |[x, g, w]| [(x - m) * (x - m), g * w, g * w * (x - m)])
+        };
+        let r = of.factor(square);
+        let mean = if of.centred { of.mean(sum) } else { T::ZERO };
+        Moments { m, r, mean, lean: of.mean(product) * r }
+    }
+}
+
+dispatched! {
+    /// The contribution to a row of x.
+    unsafe fn tilt<T: Scalar>(row: Moments<T>, x: &[T], g: &[T], w: *const T, to: *mut T, add: bool) {
+        let Moments { m, r, mean, lean } = row;
+        // SAFETY: weights are one row, and the caller's contract.
         unsafe {
-            for i in 0..of.rows {
-                let (x, m, r) = of.row(i);
-                let ([g], to) = (line([g.add(i * step)], 0, of.len), to.add(i * of.len));
-                // `u` is computed again and again: cheaper than kept.
-                match w.is_null() {
-                    true => tilt(&of, [x, g], m, r, to, |[_, g]| g),
-                    false => tilt(&of, [x, g, line([w], 0, of.len)[0]], m, r, to, |[_, g, w]| g * w),
-                }
+            let tilted = |x: T, u: T| r * (u - mean - (x - m) * r * lean);
+            match (w.is_null(), add) {
+                (true, true) => add_to(to, [x, g], |[x, g]| tilted(x, g)),
+                (true, false) => _ = write(to, [x, g], |[x, g]| tilted(x, g)),
+                (false, true) => add_to(to, [x, g, line([w], 0, x.len())[0]], |[x, g, w]| tilted(x, g * w)),
+                (false, false) => _ = write(to, [x, g, line([w], 0, x.len())[0]], |[x, g, w]| tilted(x, g * w)),
             }
         }
     }
 }
 
 dispatched! {
-    /// The cotangents `g` (rows `step` apart) taken to `w`: `Σ g z` over rows,
-    /// four at a time.
-    ///
-    /// # Safety
-    /// As [`normalize`]; the output has one row.
-    pub(crate) unsafe fn to_weight<T: Scalar>(of: Rows<T>, g: *const T, step: usize, to: *mut T) {
-        // SAFETY: the caller's contract; the output is written first.
+    /// Adds a row's `g z` and `g` to the sums which are not null.
+    unsafe fn sum<T: Scalar>(row: Moments<T>, x: &[T], g: &[T], gz: *mut T, gs: *mut T) {
+        let z = |x: T| (x - row.m) * row.r;
+        // SAFETY: the caller's contract: sums are one row.
         unsafe {
-            for j in 0..of.len {
-                to.add(j).write(T::ZERO);
-            }
-            let to = std::slice::from_raw_parts_mut(to, of.len);
-            let cotangent = |i: usize| line([g.add(i * step)], 0, of.len)[0];
-            let mut i = 0;
-            while i + 4 <= of.rows {
-                let [(a, ma, ra), (b, mb, rb)] = [of.row(i), of.row(i + 1)];
-                let [(c, mc, rc), (d, md, rd)] = [of.row(i + 2), of.row(i + 3)];
-                let g = [cotangent(i), cotangent(i + 1), cotangent(i + 2), cotangent(i + 3)];
-                for (j, to) in to.iter_mut().enumerate() {
-                    let front = g[0][j] * ((a[j] - ma) * ra) + g[1][j] * ((b[j] - mb) * rb);
-                    let back = g[2][j] * ((c[j] - mc) * rc) + g[3][j] * ((d[j] - md) * rd);
-                    *to += front + back;
+            match (gz.is_null(), gs.is_null()) {
+                (false, false) => {
+                    for (j, (&x, &g)) in x.iter().zip(g).enumerate() {
+                        *gz.add(j) += g * z(x);
+                        *gs.add(j) += g;
+                    }
                 }
-                i += 4;
-            }
-            while i < of.rows {
-                let ((x, m, r), g) = (of.row(i), cotangent(i));
-                for (to, (&x, &g)) in to.iter_mut().zip(x.iter().zip(g)) {
-                    *to += g * ((x - m) * r);
-                }
-                i += 1;
+                (false, true) => add_to(gz, [x, g], |[x, g]| g * z(x)),
+                (true, false) => add_to(gs, [g], |[g]| g),
+                (true, true) => {}
             }
         }
+    }
+}
+
+dispatched! {
+    /// Adds a row to another.
+    unsafe fn gather<T: Scalar>(to: *mut T, row: *const T, len: usize) {
+        // SAFETY: the caller's contract.
+        unsafe { add_to(to, line([row], 0, len), |[x]| x) }
     }
 }

@@ -120,90 +120,122 @@ pub(crate) fn tree<T: Scalar, F: Fold<T>>(x: &[T]) -> T {
 /// become vectors, and blocks in halves.
 #[inline(always)]
 pub(crate) fn tree_of<T: Scalar, F: Fold<T>, const N: usize>(x: [&[T]; N], f: impl Fn([T; N]) -> T) -> T {
+    let [sum] = trees_of::<T, F, N, 1>(x, |x| [f(x)]);
+    sum
+}
+
+/// [`tree_of`], of several functions at once.
+#[inline(always)]
+pub(crate) fn trees_of<T: Scalar, F: Fold<T>, const N: usize, const S: usize>(
+    x: [&[T]; N],
+    f: impl Fn([T; N]) -> [T; S],
+) -> [T; S] {
     let len = x[0].len();
     if len <= BLOCK {
-        return lanes::<T, F, N>(x, &f);
+        return lanes::<T, F, N, S>(x, &f);
     }
-    let mut halves = Halves::<T, F>::new();
+    let mut halves: [_; S] = from_fn(|_| Halves::<T, F>::new());
     for at in (0..len).step_by(BLOCK) {
         let end = len.min(at + BLOCK);
-        halves.push(lanes::<T, F, N>(x.map(|x| &x[at..end]), &f));
+        let block = lanes::<T, F, N, S>(x.map(|x| &x[at..end]), &f);
+        halves.iter_mut().zip(block).for_each(|(halves, block)| halves.push(block));
     }
-    halves.finish()
+    halves.map(Halves::finish)
 }
 
 /// How many elements are folded at a time into as many sums: a vector or more
 /// of any instruction set.
 const LANES: usize = 16;
 
-/// Folds one block. `f` stands in three places: what is too long to be inlined
-/// in all of them would be compiled for the baseline.
+/// So many sums of each of `S` functions.
+type Lanes<T, const S: usize> = [[T; LANES]; S];
+
+/// Folds one block. `f` stands in several places: what is too long to be
+/// inlined in all of them would be compiled for the baseline.
 #[inline(always)]
-fn lanes<T: Scalar, F: Fold<T>, const N: usize>(x: [&[T]; N], f: &impl Fn([T; N]) -> T) -> T {
+fn lanes<T: Scalar, F: Fold<T>, const N: usize, const S: usize>(x: [&[T]; N], f: &impl Fn([T; N]) -> [T; S]) -> [T; S] {
     let len = x[0].len();
     // So that none is checked in the loops.
     let x = x.map(|x| &x[..len]);
     let mut at = 0;
-    let mut narrow = [F::EMPTY; LANES];
-    if len >= 4 * LANES {
-        // Four which do not wait for each other.
+    let mut narrow = [[F::EMPTY; LANES]; S];
+    // Four or more which do not wait for each other, and have registers.
+    if S == 1 && len >= 4 * LANES {
         let [mut a, mut b, mut c, mut d] = [narrow; 4];
         while at + 4 * LANES <= len {
-            a = step::<T, F, N>(a, x, at, f);
-            b = step::<T, F, N>(b, x, at + LANES, f);
-            c = step::<T, F, N>(c, x, at + 2 * LANES, f);
-            d = step::<T, F, N>(d, x, at + 3 * LANES, f);
+            a = step::<T, F, N, S>(a, x, at, f);
+            b = step::<T, F, N, S>(b, x, at + LANES, f);
+            c = step::<T, F, N, S>(c, x, at + 2 * LANES, f);
+            d = step::<T, F, N, S>(d, x, at + 3 * LANES, f);
             at += 4 * LANES;
         }
-        narrow = both::<T, F>(both::<T, F>(a, b), both::<T, F>(c, d));
+        narrow = both::<T, F, S>(both::<T, F, S>(a, b), both::<T, F, S>(c, d));
+    } else if S > 1 && len >= 2 * LANES {
+        let [mut a, mut b] = [narrow; 2];
+        while at + 2 * LANES <= len {
+            a = step::<T, F, N, S>(a, x, at, f);
+            b = step::<T, F, N, S>(b, x, at + LANES, f);
+            at += 2 * LANES;
+        }
+        narrow = both::<T, F, S>(a, b);
     }
     while at + LANES <= len {
-        narrow = step::<T, F, N>(narrow, x, at, f);
+        narrow = step::<T, F, N, S>(narrow, x, at, f);
         at += LANES;
     }
     if at < len {
         // In lanes of their own: the others then never leave their registers.
-        let mut rest = [F::EMPTY; LANES];
+        let mut rest = [[F::EMPTY; LANES]; S];
         let x = x.map(|x| &x[at..]);
-        for (j, lane) in rest[..len - at].iter_mut().enumerate() {
-            *lane = F::fold(*lane, f(from_fn(|k| x[k][j])));
+        for j in 0..len - at {
+            let y = f(from_fn(|k| x[k][j]));
+            for (lanes, y) in rest.iter_mut().zip(y) {
+                lanes[j] = F::fold(lanes[j], y);
+            }
         }
-        narrow = both::<T, F>(narrow, rest);
+        narrow = both::<T, F, S>(narrow, rest);
     }
     let narrow = std::hint::black_box(&mut narrow);
-    let mut n = LANES;
-    while n > 1 {
-        n /= 2;
-        let (low, high) = narrow.split_at_mut(n);
-        for (to, &x) in low.iter_mut().zip(&*high) {
-            *to = F::fold(*to, x);
+    for narrow in narrow.iter_mut() {
+        let mut n = LANES;
+        while n > 1 {
+            n /= 2;
+            let (low, high) = narrow.split_at_mut(n);
+            for (to, &x) in low.iter_mut().zip(&*high) {
+                *to = F::fold(*to, x);
+            }
         }
     }
-    narrow[0]
+    from_fn(|s| narrow[s][0])
 }
 
 /// Folds the elements from `at` on, one into each lane. By value, and of a
 /// length which the compiler knows: else lanes would be in memory, and every
 /// step would wait for the one before it to get there.
 #[inline(always)]
-fn step<T: Scalar, F: Fold<T>, const N: usize>(
-    mut lanes: [T; LANES],
+fn step<T: Scalar, F: Fold<T>, const N: usize, const S: usize>(
+    mut lanes: Lanes<T, S>,
     x: [&[T]; N],
     at: usize,
-    f: &impl Fn([T; N]) -> T,
-) -> [T; LANES] {
+    f: &impl Fn([T; N]) -> [T; S],
+) -> Lanes<T, S> {
     let x = x.map(|x| &x[at..at + LANES]);
-    for (j, lane) in lanes.iter_mut().enumerate() {
-        *lane = F::fold(*lane, f(from_fn(|k| x[k][j])));
+    for j in 0..LANES {
+        let y = f(from_fn(|k| x[k][j]));
+        for s in 0..S {
+            lanes[s][j] = F::fold(lanes[s][j], y[s]);
+        }
     }
     lanes
 }
 
 /// Folds lanes in pairs.
 #[inline(always)]
-fn both<T: Scalar, F: Fold<T>>(mut a: [T; LANES], b: [T; LANES]) -> [T; LANES] {
-    for (a, b) in a.iter_mut().zip(b) {
-        *a = F::fold(*a, b);
+fn both<T: Scalar, F: Fold<T>, const S: usize>(mut a: Lanes<T, S>, b: Lanes<T, S>) -> Lanes<T, S> {
+    for s in 0..S {
+        for j in 0..LANES {
+            a[s][j] = F::fold(a[s][j], b[s][j]);
+        }
     }
     a
 }

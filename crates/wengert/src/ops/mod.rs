@@ -255,6 +255,9 @@ pub(crate) trait Interpreter: Emit {
     fn custom(&mut self, op: Custom, y: Id, g: Id);
     /// Runs the derivative of a fused op.
     fn fused(&mut self, op: Fused, g: Id);
+    /// Runs the derivative of a normalisation, to all inputs at once or recorded
+    /// one by one.
+    fn norm(&mut self, op: Norm, g: Id);
     /// The shape of `x`.
     fn dims(&self, x: Id) -> List<usize>;
 }

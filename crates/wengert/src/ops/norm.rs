@@ -1,7 +1,7 @@
 //! Normalisation over the last axes, with what it is scaled and shifted by.
 
-use super::{Id, Inferred, Interpreter, Op, Ref, Values, binary, elementwise, reduce, unary, view};
-use crate::kernels::norm::{self as kernel, Rows};
+use super::{Emit, Id, Inferred, Interpreter, Op, Ref, Values, binary, elementwise, reduce, unary, view};
+use crate::kernels::norm::{self as kernel, Rows, Targets};
 use crate::kernels::{Machine, Out, Value, with_runs};
 use crate::scalar::Scalar;
 use crate::shape::Layout;
@@ -33,10 +33,14 @@ pub(crate) struct How {
 use Norm::*;
 
 impl Norm {
+    fn kept(&self) -> Ref<How> {
+        let (Forward { how, .. } | ToInput { how, .. } | ToWeight { how, .. }) = *self;
+        how
+    }
+
     fn how(&self) -> &How {
-        let (Forward { how, .. } | ToInput { how, .. } | ToWeight { how, .. }) = self;
         // SAFETY: what an op of this tape refers to.
-        unsafe { how.get() }
+        unsafe { self.kept().get() }
     }
 
     fn x(&self) -> Id {
@@ -81,48 +85,65 @@ impl Norm {
         }
     }
 
-    pub(crate) unsafe fn run<T: Scalar>(&self, v: &impl Values<T>, out: Out<'_, T>, m: &Machine<T>) {
+    /// What is normalised, if `x` has no gaps.
+    fn rows<T: Scalar>(&self, x: Value<'_, T>) -> Rows<T> {
         let How { axes, centred, eps, .. } = *self.how();
-        let x = v.value(self.x());
-        let len = last(x.layout.dims, axes).iter().product();
-        if len == 0 {
-            return;
-        }
-        let rows = Rows { x: x.data, rows: x.layout.len / len, len, centred, eps: T::from_f64(eps) };
-        let or_null = |x: Option<Id>| x.map_or(Value::none(), |x| v.value(x));
-        let [w, b] = self.affine().map(or_null);
+        let len: usize = last(x.layout.dims, axes).iter().product();
+        let rows = x.layout.len.checked_div(len).unwrap_or(0);
+        Rows { x: x.data, rows, len, centred, eps: T::from_f64(eps) }
+    }
+
+    pub(crate) unsafe fn run<T: Scalar>(&self, v: &impl Values<T>, out: Out<'_, T>, m: &Machine<T>) {
         // SAFETY: the caller's contract; rows, weights and biases without gaps.
         unsafe {
             match *self {
-                Forward { .. } => with_runs(m, [x, w, b], 0, |[x, w, b], _| {
-                    kernel::normalize(m.isa, Rows { x, ..rows }, w, b, out.data);
-                }),
-                ToInput { g, .. } => cotangents(v.value(g), axes, |g, step| {
-                    with_runs(m, [g, x, w], 0, |[g, x, w], _| {
-                        kernel::to_input(m.isa, Rows { x, ..rows }, g, step, w, out.data);
+                Forward { x, .. } => {
+                    let (x, [w, b]) = (v.value(x), self.affine().map(|x| value_or_null(v, x)));
+                    let rows = self.rows(x);
+                    with_runs(m, [x, w, b], 0, |[x, w, b], _| {
+                        kernel::normalize(m.isa, Rows { x, ..rows }, w, b, out.data);
                     });
-                }),
-                ToWeight { g, .. } => cotangents(v.value(g), axes, |g, step| {
-                    with_runs(m, [g, x], 0, |[g, x], _| {
-                        kernel::to_weight(m.isa, Rows { x, ..rows }, g, step, out.data);
-                    });
-                }),
+                }
+                ToInput { g, .. } => self.backward(v, v.value(g), [Some(out), None, None], m),
+                ToWeight { g, .. } => self.backward(v, v.value(g), [None, Some(out), None], m),
             }
         }
     }
 
+    /// The contributions of the cotangent `g` of `z w + b` to those of `x`, `w`
+    /// and `b` which have an output.
+    ///
+    /// # Safety
+    /// The contract of [`crate::kernels`]; outputs may be the same memory if
+    /// all but the first add.
+    pub(crate) unsafe fn backward<T: Scalar>(
+        &self,
+        v: &impl Values<T>,
+        g: Value<'_, T>,
+        to: [Option<Out<'_, T>>; 3],
+        m: &Machine<T>,
+    ) {
+        let (x, w) = (v.value(self.x()), value_or_null(v, self.affine()[0]));
+        let rows = self.rows(x);
+        let add = to[0].is_some_and(|out| out.add);
+        for out in to[1..].iter().flatten().filter(|out| !out.add) {
+            // SAFETY: the output's memory.
+            (0..out.len).for_each(|j| unsafe { out.data.add(j).write(T::ZERO) });
+        }
+        let [to_x, to_w, to_b] = to.map(|out| out.map_or(std::ptr::null_mut(), |out| out.data));
+        let to = Targets { x: to_x, add, w: to_w, b: to_b };
+        // SAFETY: the caller's contract; rows and weights without gaps, and
+        // two rows of scratch.
+        cotangents(g, self.how().axes, |g, step| unsafe {
+            with_runs(m, [g, x, w], 2 * rows.len, |[g, x, w], sums| {
+                kernel::backward(m.isa, Rows { x, ..rows }, g, step, w, to, sums.as_mut_ptr().cast());
+            });
+        });
+    }
+
     pub(crate) fn rule<E: Interpreter>(self, e: &mut E, y: Id, g: Id) {
         match self {
-            Forward { x, how, .. } => {
-                let [w, b] = self.affine();
-                e.give(x, Op::Norm(ToInput { g, x, w, how }));
-                if let Some(w) = w {
-                    e.give(w, Op::Norm(ToWeight { g, x, how }));
-                }
-                if let Some(b) = b {
-                    e.give(b, view::same(g));
-                }
-            }
+            Forward { .. } => e.norm(self, g),
             ToInput { g: u, x, w, how } => self.rule_of_input(e, y, g, (u, x, w), how),
             ToWeight { g: u, x, how } => {
                 if e.wants(u) {
@@ -131,6 +152,24 @@ impl Norm {
                 }
                 e.give(x, Op::Norm(ToInput { g: u, x, w: Some(g), how }));
             }
+        }
+    }
+
+    /// `x`, the weight and the bias.
+    pub(crate) fn inputs(&self) -> [Option<Id>; 3] {
+        let [w, b] = self.affine();
+        [Some(self.x()), w, b]
+    }
+
+    /// The rule of [`Forward`], an op for each input.
+    pub(crate) fn one_by_one(self, e: &mut impl Emit, g: Id) {
+        let ([w, b], x, how) = (self.affine(), self.x(), self.kept());
+        e.give(x, Op::Norm(ToInput { g, x, w, how }));
+        if let Some(w) = w {
+            e.give(w, Op::Norm(ToWeight { g, x, how }));
+        }
+        if let Some(b) = b {
+            e.give(b, view::same(g));
         }
     }
 
@@ -187,6 +226,11 @@ impl Norm {
         let sum = e.op(binary::add(by, ac));
         e.give(x, binary::op(binary::Function::NegMul, r, sum));
     }
+}
+
+/// A value, or what stands for none.
+fn value_or_null<'a, T>(v: &'a impl Values<T>, x: Option<Id>) -> Value<'a, T> {
+    x.map_or(Value::none(), |x| v.value(x))
 }
 
 /// The last `axes` of a list.

@@ -81,6 +81,31 @@ pub(crate) const OPS: &[Entry] = &[
         x[0].layer_norm(2, Some(x[1]), Some(x[2]), 1e-2)
     }),
     op!(&["rms_norm"], Shapes(&[&[2, 3], &[3]]), Distinct, |_, x| x[0].rms_norm(1, Some(x[1]), 1e-3)),
+    // Some of the inputs are wanted, or there.
+    op!(&["layer_norm"], Shapes(&[&[3, 2, 2]]), Distinct, |_, x| x[0].layer_norm(1, None, None, 1e-2)),
+    op!(&["layer_norm"], Shapes(&[&[2, 3], &[3]]), Distinct, |tape, x| {
+        let frozen = tape.linspace(0.5, 2.0, 3);
+        let y = x[0].layer_norm(1, None, Some(x[1]), 1e-2);
+        y * x[0].layer_norm(1, Some(x[1]), Some(frozen), 1e-2) + x[0].layer_norm(1, Some(frozen), Some(x[1]), 1e-2)
+    }),
+    op!(&["layer_norm"], Shapes(&[&[3], &[3]]), Distinct, |tape, x| {
+        let frozen = tape.linspace(-1.0, 2.0, 6).square().reshape([2, 3]);
+        let y = frozen.layer_norm(1, Some(x[0]), Some(x[1]), 1e-2);
+        y * frozen.layer_norm(1, Some(x[0]), None, 1e-2).exp() + frozen.layer_norm(1, None, Some(x[1]), 1e-2)
+    }),
+    // One input in several places, and added to.
+    op!(&["layer_norm"], Shapes(&[&[4], &[4]]), Distinct, |_, x| {
+        let (y, z) = (x[0] + x[1], x[0] * x[1]);
+        let all = y.layer_norm(1, Some(y), Some(y), 1e-2) * y.layer_norm(1, Some(x[1]), Some(x[1]), 1e-2);
+        all + x[0].layer_norm(1, Some(z), Some(x[0]), 1e-2) * z.layer_norm(1, Some(z), None, 1e-2) + z
+    }),
+    // Rows with gaps, of inputs and cotangents.
+    op!(&["layer_norm", "rms_norm"], Shapes(&[&[3, 2], &[3, 2], &[3]]), Distinct, |_, x| {
+        let (y, z) = (x[0] * x[1], x[1].t());
+        let y = y.layer_norm(2, Some(x[1]), Some(z.reshape([3, 2])), 1e-2).t() * z;
+        y + z.rms_norm(1, Some(x[2]), 1e-2) + x[0].t().layer_norm(1, Some(x[2]), Some(x[2]), 1e-2)
+    }),
+    op!(&["rms_norm"], Shapes(&[&[5, 2], &[2]]), Distinct, |_, x| x[0].rms_norm(1, Some(x[1]), 1e-2) + x[0]),
     op!(&["group_norm"], Shapes(&[&[2, 4, 2], &[4], &[4]]), Distinct, |_, x| {
         x[0].group_norm(2, Some(x[1]), Some(x[2]), 1e-2)
     }),
