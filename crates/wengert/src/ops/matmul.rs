@@ -171,7 +171,7 @@ impl Matmul {
             let ((dims, ..), (strides, ..)) = (side.matrix(x.layout.dims), side.matrix(x.layout.strides));
             broadcast_strides(dims, strides, batch)
         });
-        let [m, n, _] = product.shape;
+        let [m, n, k] = product.shape;
         let mut over_c = contiguous_strides(batch);
         over_c.iter_mut().for_each(|s| *s *= (m * n) as isize);
         let nest = Nest::new(batch, [&over_a, &over_b, &over_c]);
@@ -186,6 +186,11 @@ impl Matmul {
                     unsafe {
                         let a = product.a.at(at_a + i * next_a);
                         let b = product.b.at(at_b + i * next_b);
+                        // The next ones are on their way meanwhile.
+                        if (m + n) * k <= 8192 {
+                            a.at(next_a).ask(m, k);
+                            b.at(next_b).ask(k, n);
+                        }
                         let at_c = at_c + i * next_c;
                         let c = product.c.offset(at_c);
                         // A row is that of every matrix.

@@ -4,7 +4,7 @@ use core::mem::MaybeUninit;
 
 use super::dots::Dots;
 use super::kernels::{Kernels, Shape};
-use super::tile::Tile;
+use super::tile::{Tile, prefetch};
 use super::{GemmScalar, Mat, begin};
 
 /// How products are cut and packed for the caches which come with an
@@ -42,6 +42,32 @@ const MC: usize = 192;
 const DOT_BLOCK: usize = 1 << 17;
 /// What packed memory is aligned to, in bytes: a line of cache, a vector.
 const ALIGN: usize = 64;
+
+/// From how many bytes of C on they are taken to be far away.
+const FAR: usize = 1 << 20;
+
+/// What is computed: C, or a block of it.
+#[derive(Clone, Copy)]
+struct Output<T> {
+    c: *mut T,
+    rs: isize,
+    start: Option<Mat<T>>,
+    /// See [`Tile::far`].
+    far: bool,
+}
+
+impl<T> Output<T> {
+    /// From row `i` and column `j` on, which exist.
+    ///
+    /// # Safety
+    ///
+    /// C has this element.
+    unsafe fn from(self, i: usize, j: usize) -> Self {
+        // SAFETY: the caller's contract.
+        let c = unsafe { self.c.offset(i as isize * self.rs).add(j) };
+        Output { c, start: self.start.map(|start| start.from(i, j)), ..self }
+    }
+}
 
 /// The blocks a product is cut into: nc columns, then kc terms, then mc rows.
 struct Plan {
@@ -236,7 +262,8 @@ pub(super) unsafe fn gemm<T: GemmScalar>(
             // The one element of a row stands for all rows, which are columns now.
             begin([m, 1], c, 1, start);
             let start = start.map(|_| Mat { data: c.cast_const(), rs: 1, cs: 1 });
-            return tiles(kernels, [1, m, k], b.transposed(), a.transposed(), c, 1, start, scratch);
+            let output = Output { c, rs: 1, start, far: false };
+            return tiles(kernels, [1, m, k], b.transposed(), a.transposed(), output, scratch);
         }
         let last = dot_columns(kernels, [m, n, k], a.cs);
         let n = n - last;
@@ -249,7 +276,8 @@ pub(super) unsafe fn gemm<T: GemmScalar>(
             let d = Dots { n: last, k, a: a.data, a_rs: a.rs, b: packed, b_cs, c, c_rs: rsc, c_cs: 1, start };
             dots(kernels, last, d.transposed(m));
         }
-        tiles(kernels, [m, n, k], a, b, c, rsc, start, scratch);
+        let far = m * n * size_of::<T>() >= FAR;
+        tiles(kernels, [m, n, k], a, b, Output { c, rs: rsc, start, far }, scratch);
     }
 }
 
@@ -282,39 +310,27 @@ unsafe fn dots<T: GemmScalar>(kernels: &Kernels<T>, m: usize, d: Dots<T>) {
 /// # Safety
 ///
 /// As for [`gemm`].
-#[allow(clippy::too_many_arguments)]
 unsafe fn tiles<T: GemmScalar>(
     kernels: &Kernels<T>,
     [m, n, k]: [usize; 3],
     a: Mat<T>,
     b: Mat<T>,
-    c: *mut T,
-    c_rs: isize,
-    start: Option<Mat<T>>,
+    c: Output<T>,
     scratch: &mut [MaybeUninit<T>],
 ) {
     if kernels.in_place(n, k, b.cs) {
         let rows = Rows { m, a, packed: None };
         // SAFETY: the caller's contract.
-        return unsafe { strips(kernels, m, n, k, &rows, Columns::InPlace(b), c, c_rs, start) };
+        return unsafe { strips(kernels, [m, n, k], &rows, Columns::InPlace(b), c) };
     }
     let [whole, rest] = whole_columns(kernels, n, b.cs);
     // SAFETY: the caller's contract, for some of the columns.
     unsafe {
         if whole > 0 {
-            blocks_of_tiles(kernels, [m, whole, k], a, b, c, c_rs, start, scratch);
+            blocks_of_tiles(kernels, [m, whole, k], a, b, c, scratch);
         }
         if rest > 0 {
-            blocks_of_tiles(
-                kernels,
-                [m, rest, k],
-                a,
-                b.from(0, whole),
-                c.add(whole),
-                c_rs,
-                start.map(|start| start.from(0, whole)),
-                scratch,
-            );
+            blocks_of_tiles(kernels, [m, rest, k], a, b.from(0, whole), c.from(0, whole), scratch);
         }
     }
 }
@@ -325,28 +341,25 @@ unsafe fn tiles<T: GemmScalar>(
 ///
 /// As for [`gemm`]; either all vectors of columns are whole or none is, where
 /// the kernels have no masks.
-#[allow(clippy::too_many_arguments)]
 unsafe fn blocks_of_tiles<T: GemmScalar>(
     kernels: &Kernels<T>,
     [m, n, k]: [usize; 3],
     a: Mat<T>,
     b: Mat<T>,
-    c: *mut T,
-    c_rs: isize,
-    start: Option<Mat<T>>,
+    c: Output<T>,
     scratch: &mut [MaybeUninit<T>],
 ) {
     let plan = Plan::new(kernels, [m, n, k], a.cs, b.cs);
     // The first terms are added to the start, the others to what is there then.
-    let sum = Mat { data: c.cast_const(), rs: c_rs, cs: 1 };
-    let starts = |pc| if pc == 0 { start } else { Some(sum) };
+    let sum = Mat { data: c.c.cast_const(), rs: c.rs, cs: 1 };
+    let sums = |pc| if pc == 0 { c } else { Output { start: Some(sum), ..c } };
     // Blocks of equal depth: a shallow last one would read and write C for little.
     let depth = k.div_ceil(k.div_ceil(plan.kc));
     if !plan.pack_b {
         for (pc, kc) in blocks(k, depth) {
             let rows = Rows { m, a: a.from(0, pc), packed: None };
             // SAFETY: the caller's contract: this block of A, B and C exists.
-            unsafe { strips(kernels, m, n, kc, &rows, Columns::InPlace(b.from(pc, 0)), c, c_rs, starts(pc)) };
+            unsafe { strips(kernels, [m, n, kc], &rows, Columns::InPlace(b.from(pc, 0)), sums(pc)) };
         }
         return;
     }
@@ -367,9 +380,7 @@ unsafe fn blocks_of_tiles<T: GemmScalar>(
                     if plan.pack_a {
                         rows = pack_rows(kernels, rows, kc, packed_a);
                     }
-                    let c = c.offset(ic as isize * c_rs).add(jc);
-                    let start = starts(pc).map(|start| start.from(ic, jc));
-                    strips(kernels, m, nc, kc, &rows, Columns::Packed(packed_b), c, c_rs, start);
+                    strips(kernels, [m, nc, kc], &rows, Columns::Packed(packed_b), sums(pc).from(ic, jc));
                 }
             }
         }
@@ -459,17 +470,12 @@ unsafe fn pack_rows<T: GemmScalar>(kernels: &Kernels<T>, rows: Rows<T>, k: usize
 ///
 /// As for [`gemm`]; where the kernels have no masks, B is packed if its last
 /// vector of columns is partial.
-#[allow(clippy::too_many_arguments)]
 unsafe fn strips<T: GemmScalar>(
     kernels: &Kernels<T>,
-    m: usize,
-    n: usize,
-    k: usize,
+    [m, n, k]: [usize; 3],
     rows: &Rows<T>,
     b: Columns<T>,
-    c: *mut T,
-    c_rs: isize,
-    start: Option<Mat<T>>,
+    c: Output<T>,
 ) {
     let mut j = 0;
     while j < n {
@@ -480,17 +486,26 @@ unsafe fn strips<T: GemmScalar>(
         };
         let last = width - (shape.vectors - 1) * kernels.lanes;
         let height = rows.packed.as_ref().map_or(shape.tiles.len(), |packed| packed.height);
+        // Each tile asks for a part of what the next strip reads in place: the
+        // rows of a large B are too far apart for the processor to foresee.
+        let apart = b_rs * size_of::<T>() as isize > 1024 && n * k * size_of::<T>() > kernels.caches.b_in_place;
+        let next = if rows.m > height && apart { n - j - width } else { 0 };
+        let part = if next > 0 { k.div_ceil(rows.m.div_ceil(height)) } else { 0 };
         let mut i = 0;
         for (t, tile_rows) in even(rows.m, height).enumerate() {
+            for p in t * part..(t * part + part).min(k) {
+                let row = b.wrapping_offset(p as isize * b_rs).wrapping_add(width);
+                (0..width.min(next)).step_by(ALIGN / size_of::<T>()).for_each(|j| prefetch(row.wrapping_add(j)));
+            }
             let a = match &rows.packed {
                 None => rows.a.from(i, 0),
                 Some(packed) => Mat { data: rows.a.data.wrapping_add(t * packed.step), ..rows.a },
             };
             // SAFETY: the caller's contract: these rows and columns exist.
             unsafe {
-                let c = c.offset(i as isize * c_rs).add(j);
-                let (start, start_rs) = start.map_or((core::ptr::null(), 0), |start| (start.from(i, j).data, start.rs));
-                (shape.tiles[tile_rows - 1])(&Tile { k, a, b, b_rs, c, c_rs, last, start, start_rs });
+                let Output { c, rs: c_rs, start, far } = c.from(i, j);
+                let (start, start_rs) = start.map_or((core::ptr::null(), 0), |start| (start.data, start.rs));
+                (shape.tiles[tile_rows - 1])(&Tile { k, a, b, b_rs, c, c_rs, last, start, start_rs, far });
             }
             i += tile_rows;
         }

@@ -111,12 +111,12 @@ macro_rules! instruction_set {
 #[cfg(any(all(target_arch = "x86_64", not(miri)), test))]
 static LARGE: Caches = Caches {
     b_in_place: 1 << 15,
-    few_rows: 96,
+    few_rows: 128,
     sliver_rows: 96,
     apart_sliver_rows: 96,
     nc: 1024,
     panel_kc: 2048,
-    pack_a: 256,
+    pack_a: usize::MAX,
     pack_apart_a: 16,
     dots_from: [1, 1, 8],
 };

@@ -49,6 +49,15 @@ impl<T> Mat<T> {
         self.at(offset)
     }
 
+    /// Asks for it to be in the caches soon, if it has `rows` and `columns`.
+    pub(crate) fn ask(self, rows: usize, columns: usize) {
+        let (apart, along, step) = if self.cs == 1 { (rows, columns, self.rs) } else { (columns, rows, self.cs) };
+        for i in 0..apart {
+            let line = self.data.wrapping_offset(i as isize * step);
+            (0..along).step_by(64 / size_of::<T>()).for_each(|j| tile::prefetch(line.wrapping_add(j)));
+        }
+    }
+
     /// The matrix which begins so many elements further on.
     pub(crate) fn at(self, offset: isize) -> Self {
         Mat { data: self.data.wrapping_offset(offset), ..self }
@@ -76,7 +85,6 @@ pub enum GemmBackend {
 /// An element type with matrix products.
 pub(crate) trait GemmScalar: Copy + Default + Add<Output = Self> + Mul<Output = Self> + 'static {
     /// `self * x + y`, rounded once: fast only where the target has it.
-    #[cfg(any(not(target_arch = "x86_64"), miri, test))]
     fn fused(self, x: Self, y: Self) -> Self;
 
     /// The kernels compiled for an instruction set.
@@ -91,7 +99,7 @@ pub(crate) trait GemmScalar: Copy + Default + Add<Output = Self> + Mul<Output = 
 }
 
 impl GemmScalar for f32 {
-    #[cfg(any(not(target_arch = "x86_64"), miri, test))]
+    #[inline(always)]
     fn fused(self, x: f32, y: f32) -> f32 {
         self.mul_add(x, y)
     }
@@ -105,7 +113,7 @@ impl GemmScalar for f32 {
 }
 
 impl GemmScalar for f64 {
-    #[cfg(any(not(target_arch = "x86_64"), miri, test))]
+    #[inline(always)]
     fn fused(self, x: f64, y: f64) -> f64 {
         self.mul_add(x, y)
     }

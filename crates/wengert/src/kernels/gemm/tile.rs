@@ -22,11 +22,15 @@ pub(super) struct Tile<T> {
     /// or null.
     pub(super) start: *const T,
     pub(super) start_rs: isize,
+    /// Whether C is large, and will have left the caches which are near.
+    pub(super) far: bool,
 }
 
-/// From this k on, C is asked for before the sums begin: by then it may have
-/// left the caches which are near.
+/// From this k on, C is asked for before the sums begin.
 const LONG_K: usize = 32;
+/// From this k on, a C which is far is asked for bit by bit: all at once would
+/// keep A and B waiting, as only so many lines can be under way.
+const LONGER_K: usize = 48;
 /// A line of cache, in bytes.
 const LINE: usize = 64;
 
@@ -50,14 +54,6 @@ pub(super) unsafe fn tile<V: Simd, const MR: usize, const NV: usize>(t: &Tile<V:
 /// As for [`tile`].
 #[inline(always)]
 unsafe fn finish<V: Simd, const MR: usize, const NV: usize, const PARTIAL: bool>(t: &Tile<V::Elem>) {
-    if t.k >= LONG_K {
-        for i in 0..MR {
-            let row = t.c.wrapping_offset(i as isize * t.c_rs);
-            for v in (0..NV).step_by(LINE / size_of::<V>()) {
-                prefetch(row.wrapping_add(v * V::LANES));
-            }
-        }
-    }
     // SAFETY: the caller's contract.
     let sums = unsafe { walk::<V, MR, NV, PARTIAL>(t) };
     let starts = !t.start.is_null();
@@ -96,6 +92,19 @@ unsafe fn walk<V: Simd, const MR: usize, const NV: usize, const PARTIAL: bool>(t
         let zero = V::splat(V::Elem::default());
         let (mut even, mut odd) = ([[zero; NV]; MR], [[zero; NV]; MR]);
         let mut k = t.k;
+        let steps = if t.far && k >= LONGER_K { k / MR } else { 0 };
+        if k >= LONG_K {
+            for i in 0..MR {
+                let row = t.c.wrapping_offset(i as isize * t.c_rs);
+                for v in (0..NV).step_by(LINE / size_of::<V>()) {
+                    prefetch(row.wrapping_add(v * V::LANES));
+                }
+                for _ in 0..steps {
+                    at.step::<NV, PARTIAL>(&mut even);
+                }
+            }
+        }
+        k -= MR * steps;
         if two_chains {
             while k >= 2 {
                 at.step::<NV, PARTIAL>(&mut even);
