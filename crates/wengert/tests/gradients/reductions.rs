@@ -37,7 +37,7 @@ pub(crate) const OPS: &[Entry] = &[
     op!(&["cumsum"], Axis, All, |_, x| x[0].cumsum(0).square()),
     op!(&["cumsum"], Axis, All, |_, x| x[0].square().cumsum(-1) * x[0]),
     op!(&["cumprod"], Axis, All, |_, x| x[0].cumprod(0)),
-    op!(&["cumprod"], Matrix, All, |_, x| (x[0] * x[0].ge(0.0)).cumprod(-1).cumprod(0)),
+    op!(&["cumprod"], Matrix, NonZero, |_, x| (x[0] * x[0].ge(0.0)).cumprod(-1).cumprod(0)),
     op!(&["logcumsumexp"], Axis, All, |_, x| x[0].logcumsumexp(0)),
     op!(&["logcumsumexp"], Matrix, All, |_, x| x[0].t().logcumsumexp(-1) * x[0].t()),
     op!(&["pad"], Matrix, All, |_, x| x[0].square().pad(&[(1, 2), (0, 1)], Padding::Constant(0.5)).exp()),
