@@ -131,7 +131,7 @@ impl<T: Scalar> Tape<T> {
     /// If `step` is 0 or a number is not finite.
     #[track_caller]
     pub fn arange(&self, start: T, end: T, step: T) -> Tensor<'_, T> {
-        let [a, b, s] = [start, end, step].map(Scalar::to_f64);
+        let [a, b, s] = [start, end, step].map(T::to_f64);
         let fits = s != 0.0 && (a + b + s).is_finite();
         assert!(fits, "arange: no progression from {start} to {end} in steps of {step}");
         let n = ((b - a) / s).ceil().max(0.0) as usize;

@@ -310,7 +310,7 @@ impl<'a, T: Scalar> Plain<'a, T> {
         let Op::Unary(f) = op else { return None };
         let x = self.value(f.x);
         // SAFETY: a tensor which is not contiguous has elements.
-        (!x.layout.contiguous && x.layout.repeats()).then(|| f.at(unsafe { *x.data }))
+        (!x.layout.contiguous && x.layout.repeats()).then(|| f.at(self.tape.machine.isa, unsafe { *x.data }))
     }
 
     /// Runs an op into a temporary, or makes a view.
@@ -531,7 +531,8 @@ impl<T: Scalar> Plain<'_, T> {
         let Sweep { adjoints, stamp, pending, leaves, .. } = &mut *self.sweep;
         // SAFETY: rules of elementwise ops record nothing; and the root has a
         // handle, so what it was computed from may be read.
-        let singles = unsafe { Singles::new(self.tape.entries(), adjoints, *stamp, *pending, leaves) };
+        let singles =
+            unsafe { Singles::new(self.tape.machine.isa, self.tape.entries(), adjoints, *stamp, *pending, leaves) };
         let (index, left) = singles.run(index);
         *pending = left;
         index

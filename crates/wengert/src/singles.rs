@@ -6,6 +6,7 @@
 //! and no loop runs.
 
 use crate::entries::Entry;
+use crate::kernels::isa::Isa;
 use crate::ops::binary::Binary;
 use crate::ops::unary::Unary;
 use crate::ops::view::View;
@@ -19,6 +20,7 @@ const TEMPORARIES: usize = 16;
 
 /// A plain sweep, while it goes through elementwise ops of one element.
 pub(crate) struct Singles<'a, T> {
+    isa: Isa,
     entries: &'a [Entry<T>],
     adjoints: &'a [Adjoint<T>],
     stamp: u32,
@@ -70,13 +72,24 @@ impl<'a, T: Scalar> Singles<'a, T> {
     /// The values of entries which lead to the root of the sweep may be read.
     #[inline(always)]
     pub(crate) unsafe fn new(
+        isa: Isa,
         entries: &'a [Entry<T>],
         adjoints: &'a [Adjoint<T>],
         stamp: u32,
         pending: usize,
         leaves: &'a mut Vec<Id>,
     ) -> Self {
-        Singles { entries, adjoints, stamp, pending, leaves, g: T::ZERO, temporaries: [T::ZERO; TEMPORARIES], used: 0 }
+        Singles {
+            isa,
+            entries,
+            adjoints,
+            stamp,
+            pending,
+            leaves,
+            g: T::ZERO,
+            temporaries: [T::ZERO; TEMPORARIES],
+            used: 0,
+        }
     }
 
     #[inline(always)]
@@ -93,9 +106,9 @@ impl<'a, T: Scalar> Singles<'a, T> {
     #[inline(always)]
     fn result(&self, op: Op) -> T {
         match op {
-            Op::Unary(op) => op.at(self.number(op.x)),
-            Op::UnaryGrad(op) => op.at(self.number(op.g), self.number(op.t)),
-            Op::Binary(op) => op.at(self.number(op.a), self.number(op.b)),
+            Op::Unary(op) => op.at(self.isa, self.number(op.x)),
+            Op::UnaryGrad(op) => op.at(self.isa, self.number(op.g), self.number(op.t)),
+            Op::Binary(op) => op.at(self.isa, self.number(op.a), self.number(op.b)),
             Op::Share(op) => op.at(op.operands().map(|x| self.number(x))),
             Op::View(View::Same { x }) => self.number(x),
             _ => unreachable!("rules of elementwise ops are elementwise"),

@@ -9,6 +9,7 @@ use crate::kernels::Value;
 use crate::ops::leaf::Leaf;
 use crate::ops::{Id, Op, Values};
 use crate::params::Parameter;
+use crate::real::Real;
 use crate::scalar::Scalar;
 use crate::tape::Tape;
 
@@ -45,7 +46,7 @@ pub trait Sealed {}
 
 impl<T: Scalar> Sealed for Tensor<'_, T> {}
 impl<T: Scalar> Sealed for &Parameter<T> {}
-impl<T: Scalar> Sealed for T {}
+impl<T: Real> Sealed for T {}
 
 /// What stands on the other side of an operator: a tensor, a parameter
 /// (`&params[w]`) or a number.

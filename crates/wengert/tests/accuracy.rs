@@ -59,11 +59,17 @@ functions! { apply x:
     "erfc" x.erfc(), 0.6 2.5;
 }
 
-/// The functions which are `x` times another: where that is subnormal, half a
-/// unit of it counts `|x|` times.
+/// What counts less where numbers are subnormal: of the logistic function,
+/// which is 0 there, all; of functions which are `x` times another, half a unit
+/// of that counts `|x|` times.
 fn lost_below(name: &str, x: f64, exact: f64, smallest: f64) -> f64 {
-    let product = ["silu", "mish", "gelu", "gelu_tanh"].contains(&name);
-    if product && exact.abs() < x.abs() * smallest { 0.5 * x.abs() } else { 0.0 }
+    let (factor, lost) = match name {
+        "sigmoid" => (1.0, f64::INFINITY),
+        "silu" | "gelu_tanh" => (x.abs(), f64::INFINITY),
+        "mish" | "gelu" => (x.abs(), 0.5 * x.abs()),
+        _ => return 0.0,
+    };
+    if exact.abs() < factor * smallest { lost } else { 0.0 }
 }
 
 #[test]

@@ -5,11 +5,11 @@ use std::array::from_fn;
 use std::mem::MaybeUninit;
 use std::slice::{from_raw_parts, from_raw_parts_mut};
 
-use super::isa::Isa;
-use super::map::{self, BLOCK};
+use super::Value;
+use super::isa::{Isa, dispatched};
+use super::map::{self, BLOCK, Elementwise};
 use super::nest::Nest;
 use super::reduce::{Sum, tree};
-use super::{Out, Value};
 use crate::scalar::Scalar;
 use crate::shape::{broadcast_strides, contiguous_strides};
 
@@ -20,11 +20,10 @@ pub(crate) const MAX_INPUTS: usize = 8;
 pub(crate) const ALL: usize = MAX_INPUTS;
 
 /// An expression, element by element.
-pub(crate) trait Pointwise<T, const N: usize>: Copy {
-    fn value(self, x: [T; N]) -> T;
+pub(crate) trait Pointwise<T, const N: usize>: Elementwise<T, N> {
     /// `g` times the derivatives: to every input, or to the input `ONLY`
     /// (the others are 0 then).
-    fn products<const ONLY: usize>(self, x: [T; N], g: T) -> [T; N];
+    fn products<const FMA: bool, const ONLY: usize>(self, x: [T; N], g: T) -> [T; N];
 }
 
 /// Where the contribution to the adjoint of one input goes: contiguous memory
@@ -40,24 +39,6 @@ pub(crate) struct Target<'a, T> {
 
 /// A block of the products for one input.
 type Row<'a, T> = &'a mut [MaybeUninit<T>];
-
-/// `out[i] = f(x0[i], x1[i], ...)`, the operands broadcast to the output.
-///
-/// # Safety
-/// The contract of [`crate::kernels`].
-pub(crate) unsafe fn forward<T: Scalar, const N: usize>(
-    isa: Isa,
-    inputs: [Value<'_, T>; N],
-    out: Out<'_, T>,
-    f: impl Pointwise<T, N>,
-) {
-    if inputs.iter().all(|x| x.layout.contiguous && x.layout.len == out.len) {
-        // SAFETY: same length and no gaps, so operands and output are runs.
-        return unsafe { values(isa, inputs.map(|x| x.data), out.data, out.len, out.add, f) };
-    }
-    // SAFETY: the caller's contract.
-    unsafe { map::strided(inputs, out, &|from, to, n| values(isa, from, to, n, out.add, f)) }
-}
 
 /// The products of `g` with the derivatives of `f` to the inputs which have a
 /// target, in one pass. Axes along which an input was broadcast are summed
@@ -87,9 +68,9 @@ pub(crate) unsafe fn backward<T: Scalar, const N: usize>(
             macro_rules! one_of {
                 ($($k:literal)*) => {
                     match only {
-                        $($k if const { $k < N } => products::<T, N, { $k }>(isa, from, g, a, b, c, d, e, h, j, l, n, f),)*
+                        $($k if const { $k < N } => products::<T, _, N, { $k }>(isa, from, g, a, b, c, d, e, h, j, l, n, f),)*
                         _ if const { N == 1 } => unreachable!("the only input has no target"),
-                        _ => products::<T, N, ALL>(isa, from, g, a, b, c, d, e, h, j, l, n, f),
+                        _ => products::<T, _, N, ALL>(isa, from, g, a, b, c, d, e, h, j, l, n, f),
                     }
                 };
             }
@@ -169,7 +150,7 @@ unsafe fn sums<T: Scalar>(
                     if steps[count + k] == 0 {
                         totals[k] += tree::<T, Sum>(from_raw_parts(row, n));
                     } else {
-                        map::run(isa, [row], to(k, t), n, true, |[x]| x);
+                        map::run(isa, [row], to(k, t), n, true, |[x]: [T; 1]| x);
                     }
                 }
             }
@@ -196,94 +177,21 @@ unsafe fn sums<T: Scalar>(
     nest.for_each(|offsets| run(offsets, steps, len));
 }
 
-/// Compiles a function for each instruction set, and calls the right one.
-macro_rules! dispatched {
-    ($(#[$doc:meta])* fn $name:ident<$T:ident, const $N:ident: usize $(, const $M:ident: usize)?>
-        ($($x:ident: $X:ty),*; $f:ident) $body:block) => {
-        $(#[$doc])*
-        #[inline]
-        #[allow(clippy::too_many_arguments, reason = "arguments which do not overlap")]
-        unsafe fn $name<$T: Scalar, const $N: usize $(, const $M: usize)?>(
-            isa: Isa,
-            $($x: $X,)*
-            $f: impl Pointwise<$T, $N>,
-        ) {
-            #[inline(always)]
-            #[allow(clippy::too_many_arguments, reason = "as above")]
-            unsafe fn body<$T: Scalar, const $N: usize $(, const $M: usize)?>(
-                $($x: $X,)*
-                $f: impl Pointwise<$T, $N>,
-            ) $body
-
-            #[cfg(target_arch = "x86_64")]
-            #[target_feature(enable = "avx512f,avx512vl,avx512dq,avx512bw,fma")]
-            #[allow(clippy::too_many_arguments, reason = "as above")]
-            unsafe fn avx512<$T: Scalar, const $N: usize $(, const $M: usize)?>(
-                $($x: $X,)*
-                $f: impl Pointwise<$T, $N>,
-            ) {
-                // SAFETY: the caller's.
-                unsafe { body::<$T, $N $(, $M)?>($($x,)* $f) }
-            }
-
-            #[cfg(target_arch = "x86_64")]
-            #[target_feature(enable = "avx2,fma")]
-            #[allow(clippy::too_many_arguments, reason = "as above")]
-            unsafe fn avx2<$T: Scalar, const $N: usize $(, const $M: usize)?>(
-                $($x: $X,)*
-                $f: impl Pointwise<$T, $N>,
-            ) {
-                // SAFETY: the caller's.
-                unsafe { body::<$T, $N $(, $M)?>($($x,)* $f) }
-            }
-
-            // SAFETY: the caller's; an instruction set is only ever chosen
-            // where the processor has it (`Isa::detect`).
-            unsafe {
-                match isa {
-                    #[cfg(target_arch = "x86_64")]
-                    Isa::Avx512 => avx512::<$T, $N $(, $M)?>($($x,)* $f),
-                    #[cfg(target_arch = "x86_64")]
-                    Isa::Avx2 => avx2::<$T, $N $(, $M)?>($($x,)* $f),
-                    _ => body::<$T, $N $(, $M)?>($($x,)* $f),
-                }
-            }
-        }
-    };
-}
-
-dispatched! {
-    /// The values over plain runs of `n` elements.
-    fn values<T, const N: usize>(from: [*const T; N], to: *mut T, n: usize, add: bool; f) {
-        // SAFETY: `n` elements may be read from each operand and written.
-        unsafe {
-            if add {
-                for i in 0..n {
-                    *to.add(i) += f.value(from_fn(|k| *from[k].add(i)));
-                }
-            } else {
-                for i in 0..n {
-                    to.add(i).write(f.value(from_fn(|k| *from[k].add(i))));
-                }
-            }
-        }
-    }
-}
-
 dispatched! {
     /// The products over plain runs of `n` elements. Rows are arguments one by
     /// one, so that the compiler knows that they do not overlap.
-    fn products<T, const N: usize, const ONLY: usize>(
+    #[inline]
+    unsafe fn products<T: Scalar, F: Pointwise<T, N>; const N: usize, const ONLY: usize>(
         from: [*const T; N], g: *const T,
         a: Row<'_, T>, b: Row<'_, T>, c: Row<'_, T>, d: Row<'_, T>,
         e: Row<'_, T>, h: Row<'_, T>, j: Row<'_, T>, l: Row<'_, T>,
-        n: usize; f
+        n: usize, f: F,
     ) {
         // SAFETY: `n` elements may be read from each operand, and the rows of
         // the inputs hold as many.
         unsafe {
             for i in 0..n {
-                let products = f.products::<ONLY>(from_fn(|k| *from[k].add(i)), *g.add(i));
+                let products = f.products::<FMA, ONLY>(from_fn(|k| *from[k].add(i)), *g.add(i));
                 macro_rules! write {
                     ($($k:literal $row:ident)*) => {$(
                         if $k < N && (ONLY == ALL || ONLY == $k) {

@@ -62,38 +62,46 @@ impl Isa {
     }
 }
 
+/// Whether what is compiled for the target as it is may use fused multiply-adds.
+pub(crate) const BASELINE_FMA: bool = cfg!(any(target_arch = "aarch64", target_feature = "fma"));
+
 /// Defines a kernel which is compiled once for every instruction set. Called
 /// with an [`Isa`] before its arguments, it runs the one for that.
 ///
-/// What the body calls must be inlined into it (`#[inline(always)]`): a
+/// In the body, `FMA` says whether it is compiled for fused multiply-adds. What
+/// the body calls must be inlined into it (`#[inline(always)]`): a
 /// function by itself is compiled for the baseline. A closure is safe only
 /// where it is called in one place.
 macro_rules! dispatched {
     (
         $(#[$meta:meta])*
-        $vis:vis unsafe fn $name:ident<$($t:ident: $bound:path),*>(
+        $vis:vis unsafe fn $name:ident<$($t:ident: $bound:path),* $(; $(const $n:ident: usize),*)?>(
             $($arg:ident: $ty:ty),* $(,)?
         ) $(-> $out:ty)? $body:block
     ) => {
         $(#[$meta])*
-        $vis unsafe fn $name<$($t: $bound),*>(
+        #[allow(clippy::too_many_arguments, reason = "kernels")]
+        $vis unsafe fn $name<$($t: $bound,)* $($(const $n: usize),*)?>(
             isa: $crate::kernels::isa::Isa, $($arg: $ty),*
         ) $(-> $out)? {
             #[inline(always)]
-            unsafe fn body<$($t: $bound),*>($($arg: $ty),*) $(-> $out)? $body
+            #[allow(clippy::too_many_arguments, reason = "kernels")]
+            unsafe fn body<const FMA: bool, $($t: $bound,)* $($(const $n: usize),*)?>($($arg: $ty),*) $(-> $out)? $body
 
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx512f,avx512vl,avx512dq,avx512bw,fma")]
-            unsafe fn avx512<$($t: $bound),*>($($arg: $ty),*) $(-> $out)? {
+            #[allow(clippy::too_many_arguments, reason = "kernels")]
+            unsafe fn avx512<$($t: $bound,)* $($(const $n: usize),*)?>($($arg: $ty),*) $(-> $out)? {
                 // SAFETY: the caller's contract.
-                unsafe { body::<$($t),*>($($arg),*) }
+                unsafe { body::<true, $($t,)* $($($n),*)?>($($arg),*) }
             }
 
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx2,fma")]
-            unsafe fn avx2<$($t: $bound),*>($($arg: $ty),*) $(-> $out)? {
+            #[allow(clippy::too_many_arguments, reason = "kernels")]
+            unsafe fn avx2<$($t: $bound,)* $($(const $n: usize),*)?>($($arg: $ty),*) $(-> $out)? {
                 // SAFETY: the caller's contract.
-                unsafe { body::<$($t),*>($($arg),*) }
+                unsafe { body::<true, $($t,)* $($($n),*)?>($($arg),*) }
             }
 
             // SAFETY: the caller's contract; an instruction set is only ever
@@ -101,10 +109,10 @@ macro_rules! dispatched {
             unsafe {
                 match isa {
                     #[cfg(target_arch = "x86_64")]
-                    $crate::kernels::isa::Isa::Avx512 => avx512::<$($t),*>($($arg),*),
+                    $crate::kernels::isa::Isa::Avx512 => avx512::<$($t,)* $($($n),*)?>($($arg),*),
                     #[cfg(target_arch = "x86_64")]
-                    $crate::kernels::isa::Isa::Avx2 => avx2::<$($t),*>($($arg),*),
-                    _ => body::<$($t),*>($($arg),*),
+                    $crate::kernels::isa::Isa::Avx2 => avx2::<$($t,)* $($($n),*)?>($($arg),*),
+                    _ => body::<{ $crate::kernels::isa::BASELINE_FMA }, $($t,)* $($($n),*)?>($($arg),*),
                 }
             }
         }

@@ -3,7 +3,7 @@
 use std::array::from_fn;
 use std::mem::MaybeUninit;
 
-use super::isa::Isa;
+use super::isa::{BASELINE_FMA, Isa, dispatched};
 use super::nest::Nest;
 use super::{Out, Value};
 use crate::scalar::Scalar;
@@ -12,6 +12,23 @@ use crate::shape::broadcast_strides;
 /// Elements which are gathered at a time where an operand is not a plain run:
 /// a kilobyte or two per operand stays in the first-level cache.
 pub(super) const BLOCK: usize = 256;
+
+/// A function of the elements of `N` operands: a closure, or one which asks
+/// whether it is compiled for fused multiply-adds.
+pub(crate) trait Elementwise<T, const N: usize>: Copy {
+    /// Whether that makes a difference.
+    const FUSES: bool;
+    fn at<const FMA: bool>(self, x: [T; N]) -> T;
+}
+
+impl<T, const N: usize, F: Fn([T; N]) -> T + Copy> Elementwise<T, N> for F {
+    const FUSES: bool = false;
+
+    #[inline(always)]
+    fn at<const FMA: bool>(self, x: [T; N]) -> T {
+        self(x)
+    }
+}
 
 /// `out[i] = f([x0[i], x1[i], ...])`, the operands broadcast to the output.
 ///
@@ -25,7 +42,7 @@ pub(crate) unsafe fn map<T: Scalar, const N: usize>(
     isa: Isa,
     inputs: [Value<'_, T>; N],
     out: Out<'_, T>,
-    f: impl Fn([T; N]) -> T + Copy,
+    f: impl Elementwise<T, N>,
 ) {
     if inputs.iter().all(|x| x.layout.contiguous && x.layout.len == out.len) {
         // SAFETY: same length and no gaps, so operands and output are runs.
@@ -179,75 +196,43 @@ unsafe fn rows<T: Scalar, const N: usize>(inputs: &[Value<'_, T>; N], out: &Out<
     true
 }
 
-/// [`map`] over plain runs of `n` elements.
-#[inline]
-pub(super) unsafe fn run<T: Scalar, const N: usize>(
-    isa: Isa,
-    from: [*const T; N],
-    to: *mut T,
-    n: usize,
-    add: bool,
-    f: impl Fn([T; N]) -> T + Copy,
-) {
-    // SAFETY: the caller's contract; an instruction set is only ever chosen
-    // where the processor has it (`Isa::detect`).
-    unsafe {
-        match isa {
-            #[cfg(target_arch = "x86_64")]
-            Isa::Avx512 if n > 1 => run_avx512(from, to, n, add, f),
-            #[cfg(target_arch = "x86_64")]
-            Isa::Avx2 if n > 1 => run_avx2(from, to, n, add, f),
-            _ => body(from, to, n, add, f),
+dispatched! {
+    /// [`map`] over plain runs of `n` elements.
+    #[inline]
+    pub(super) unsafe fn run<T: Scalar, F: Elementwise<T, N>; const N: usize>(
+        from: [*const T; N], to: *mut T, n: usize, add: bool, f: F,
+    ) {
+        // SAFETY: `n` elements may be read from each operand and written.
+        unsafe {
+            if add {
+                for i in 0..n {
+                    *to.add(i) += f.at::<FMA>(from_fn(|k| *from[k].add(i)));
+                }
+            } else {
+                for i in 0..n {
+                    to.add(i).write(f.at::<FMA>(from_fn(|k| *from[k].add(i))));
+                }
+            }
         }
     }
 }
 
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f,avx512vl,avx512dq,avx512bw,fma")]
-unsafe fn run_avx512<T: Scalar, const N: usize>(
-    from: [*const T; N],
-    to: *mut T,
-    n: usize,
-    add: bool,
-    f: impl Fn([T; N]) -> T + Copy,
-) {
-    // SAFETY: the caller's contract.
-    unsafe { body(from, to, n, add, f) }
+/// The function at one element, where no loop is wanted: the same bits.
+#[inline(always)]
+pub(crate) fn at<T: Scalar, F: Elementwise<T, N>, const N: usize>(isa: Isa, x: [T; N], f: F) -> T {
+    match isa {
+        // SAFETY: the machine has the instruction set; AVX-512 is only ever
+        // chosen beside AVX2 and FMA.
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512 | Isa::Avx2 if F::FUSES => unsafe { at_avx2(x, f) },
+        _ => f.at::<BASELINE_FMA>(x),
+    }
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma")]
-unsafe fn run_avx2<T: Scalar, const N: usize>(
-    from: [*const T; N],
-    to: *mut T,
-    n: usize,
-    add: bool,
-    f: impl Fn([T; N]) -> T + Copy,
-) {
-    // SAFETY: the caller's contract.
-    unsafe { body(from, to, n, add, f) }
-}
-
-#[inline(always)]
-unsafe fn body<T: Scalar, const N: usize>(
-    from: [*const T; N],
-    to: *mut T,
-    n: usize,
-    add: bool,
-    f: impl Fn([T; N]) -> T,
-) {
-    // SAFETY: `n` elements may be read from each operand and written.
-    unsafe {
-        if add {
-            for i in 0..n {
-                *to.add(i) += f(from_fn(|k| *from[k].add(i)));
-            }
-        } else {
-            for i in 0..n {
-                to.add(i).write(f(from_fn(|k| *from[k].add(i))));
-            }
-        }
-    }
+unsafe fn at_avx2<T: Scalar, const N: usize>(x: [T; N], f: impl Elementwise<T, N>) -> T {
+    f.at::<true>(x)
 }
 
 /// Copies (or adds) `n` elements of steps of their own.
@@ -264,7 +249,7 @@ pub(crate) unsafe fn copy_run<T: Scalar>(
     // SAFETY: the caller's contract.
     unsafe {
         if step == 1 && to_step == 1 {
-            return run(isa, [from], to, n, add, |[x]| x);
+            return run(isa, [from], to, n, add, |[x]: [T; 1]| x);
         }
         for i in 0..n as isize {
             let (x, to) = (*from.offset(i * step), to.offset(i * to_step));
@@ -283,7 +268,7 @@ pub(crate) unsafe fn copy<T: Scalar>(isa: Isa, x: Value<'_, T>, out: Out<'_, T>)
         return unsafe { out.data.copy_from_nonoverlapping(x.data, out.len) };
     }
     // SAFETY: the caller's contract.
-    unsafe { map(isa, [x], out, |[x]| x) }
+    unsafe { map(isa, [x], out, |[x]: [T; 1]| x) }
 }
 
 #[cfg(test)]

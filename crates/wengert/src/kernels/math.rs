@@ -1,23 +1,33 @@
 //! exp and tanh without branches, so that loops over them become vector code
 //! for whatever instruction set the loop is compiled for.
 //!
-//! No fused multiply-add: the same bits come out on every processor and at
-//! every length. Errors are bounded in `tests/accuracy.rs`. The polynomials
-//! are Chebyshev fits of the remainders named beside them, made with 40
-//! digits.
+//! With `FMA` they use fused multiply-adds, which is faster by a third where
+//! the processor has them, and a call to a library where not. Errors are
+//! bounded in `tests/accuracy.rs`. The polynomials are Chebyshev fits of the
+//! remainders named beside them, made with 40 digits.
 
 #![allow(clippy::excessive_precision, reason = "the digits which were computed")]
 
-/// `c[0] + c[1] x + c[2] x² + ...`
+/// `c[0] + c[1] x + c[2] x² + ...` in pairs, and pairs of pairs (Estrin, 1960):
+/// fewer of the terms have to wait for each other than one by one.
 macro_rules! polynomial {
-    ($x:expr, $last:expr) => { $last };
-    ($x:expr, $first:expr, $($rest:expr),+) => { $first + $x * polynomial!($x, $($rest),+) };
+    ($x:expr; $sum:expr $(,)?) => { $sum };
+    ($x:expr; $($c:expr),+ $(,)?) => {{
+        let x = $x;
+        polynomial!(pairs x; ; $($c),+)
+    }};
+    (pairs $x:ident; $($pair:expr),*; $a:expr, $b:expr $(, $($rest:expr),+)?) => {
+        polynomial!(pairs $x; $($pair,)* mul_add::<FMA>($x, $b, $a); $($($rest),+)?)
+    };
+    (pairs $x:ident; $($pair:expr),*; $($last:expr)?) => {
+        polynomial!($x * $x; $($pair,)* $($last)?)
+    };
 }
 
 macro_rules! functions {
     (
-        $t:ident $bits:ident $signed:ident $mantissa:literal $bias:literal
-        limits $low:literal $high:literal
+        $t:ident $bits:ident $mantissa:literal $bias:literal
+        limits $low:literal $normal:literal $high:literal
         ln2 $ln2_high:literal $ln2_low:literal
         exp $($exp:literal)*;
         tanh $flat:literal $small:literal $($tanh:literal)*;
@@ -27,49 +37,67 @@ macro_rules! functions {
             /// low bits.
             const ROUND: $t = 1.5 * (1u64 << $mantissa) as $t;
 
-            /// e^r and n for x = n ln 2 + r. Argument reduction by Cody and
-            /// Waite, "Software Manual for the Elementary Functions" (1980),
-            /// chapter 6.
+            /// a b + c
             #[inline(always)]
-            fn parts(x: $t) -> ($t, $signed) {
-                let shifted = x * std::$t::consts::LOG2_E + ROUND;
-                let n = shifted - ROUND;
-                let r = x - n * $ln2_high - n * $ln2_low;
-                // e^r = 1 + r + r² q(r), |r| <= ln(2) / 2
-                let value = 1.0 + (r + r * r * polynomial!(r, $($exp),*));
-                (value, (shifted.to_bits() as $signed).wrapping_sub(ROUND.to_bits() as $signed))
+            pub(in crate::kernels) fn mul_add<const FMA: bool>(a: $t, b: $t, c: $t) -> $t {
+                if FMA { a.mul_add(b, c) } else { a * b + c }
             }
 
-            /// 2^n, for an n in the exponent's range.
+            /// e^r and n + excess for x = n ln 2 + r, in the low bits. Argument
+            /// reduction by Cody and Waite, "Software Manual for the Elementary
+            /// Functions" (1980), chapter 6.
             #[inline(always)]
-            fn power(n: $signed) -> $t {
-                $t::from_bits((n.wrapping_add($bias) as $bits) << $mantissa)
+            fn parts<const FMA: bool>(x: $t, excess: $bits) -> ($t, $bits) {
+                let round = ROUND + excess as $t;
+                let shifted = mul_add::<FMA>(x, std::$t::consts::LOG2_E, round);
+                let n = shifted - round;
+                let r = mul_add::<FMA>(n, -$ln2_low, mul_add::<FMA>(n, -$ln2_high, x));
+                // e^r = 1 + r + r² q(r), |r| <= ln(2) / 2
+                let q = polynomial!(r; $($exp),*);
+                // Either way is the more accurate one with its arithmetic.
+                let value = if FMA { r.mul_add(r.mul_add(q, 1.0), 1.0) } else { 1.0 + (r + r * r * q) };
+                (value, shifted.to_bits())
+            }
+
+            /// 2^n, where the low bits are n + bias, in the exponent's range.
+            #[inline(always)]
+            fn power(bits: $bits) -> $t {
+                $t::from_bits(bits << $mantissa)
             }
 
             /// e^x.
             #[inline(always)]
-            pub(crate) fn exp(x: $t) -> $t {
+            pub(crate) fn exp<const FMA: bool>(x: $t) -> $t {
                 // Beyond these the result is infinite, or 0. NaN passes both.
                 let x = if x > $high { $high } else { x };
                 // 0 is not left to underflow, which takes some processors ten
                 // times as long as all of this.
                 let gone = x < $low;
-                let (value, n) = parts(if gone { 0.0 } else { x });
                 // In two factors, since n alone may leave the exponent's range.
-                let half = n >> 1;
-                let y = value * power(half) * power(n.wrapping_sub(half));
+                let (value, bits) = parts::<FMA>(if gone { 0.0 } else { x }, 2 * $bias);
+                let half = bits >> 1;
+                let y = value * power(half) * power(bits.wrapping_sub(half));
                 if gone { 0.0 } else { y }
+            }
+
+            /// e^-|x|, or 0 where that is below the smallest number which is
+            /// not subnormal.
+            #[inline(always)]
+            pub(crate) fn decay<const FMA: bool>(x: $t) -> $t {
+                let x = -x.abs();
+                let (value, bits) = parts::<FMA>(x, $bias);
+                if x < $normal { 0.0 } else { value * power(bits) }
             }
 
             /// tanh x: x + x³ q(x²) near 0, 1 - 2 / (e^2|x| + 1) elsewhere.
             #[inline(always)]
-            pub(crate) fn tanh(x: $t) -> $t {
+            pub(crate) fn tanh<const FMA: bool>(x: $t) -> $t {
                 let (size, square) = (x.abs(), x * x);
-                let near = x + x * square * polynomial!(square, $($tanh),*);
+                let near = mul_add::<FMA>(x * square, polynomial!(square; $($tanh),*), x);
                 // Beyond this it rounds to 1. NaN passes.
                 let bounded = if size > $flat { $flat } else { size };
-                let (value, n) = parts(2.0 * bounded);
-                let far = (1.0 - 2.0 / (value * power(n) + 1.0)).copysign(x);
+                let (value, bits) = parts::<FMA>(2.0 * bounded, $bias);
+                let far = (1.0 - 2.0 / mul_add::<FMA>(value, power(bits), 1.0)).copysign(x);
                 if size < $small { near } else { far }
             }
         }
@@ -77,8 +105,8 @@ macro_rules! functions {
 }
 
 functions! {
-    f32 u32 i32 23 127
-    limits -104.0 89.0
+    f32 u32 23 127
+    limits -104.0 -87.336_54 89.0
     // ln 2: nine bits, so that products with n are exact, and the rest.
     ln2 0.693_359_375 -2.121_944_4e-4
     exp 0.5 0.166_665_77 0.041_666_556 0.008_363_233 0.001_392_625_1;
@@ -86,8 +114,8 @@ functions! {
 }
 
 functions! {
-    f64 u64 i64 52 1023
-    limits -746.0 710.0
+    f64 u64 52 1023
+    limits -746.0 -708.396_418_532_264 710.0
     // ln 2: 32 bits, so that products with n are exact, and the rest.
     ln2 0.693_147_180_369_123_816_49 1.908_214_929_270_587_7e-10
     exp 0.5 0.166_666_666_666_666_71 0.041_666_666_666_666_67 0.008_333_333_333_326_083 0.001_388_888_888_888_371

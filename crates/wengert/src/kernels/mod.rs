@@ -8,6 +8,7 @@
 //!   `data[..len]`, and overlaps no input;
 //! * shapes have been checked by the op's layout inference.
 
+pub(crate) mod double;
 pub(crate) mod fused;
 pub(crate) mod gemm;
 pub(crate) mod isa;
@@ -15,7 +16,7 @@ pub(crate) mod largest;
 pub(crate) mod linalg;
 mod lines;
 pub(crate) mod map;
-pub(crate) mod math;
+mod math;
 pub(crate) mod nest;
 pub(crate) mod norm;
 pub(crate) mod reduce;

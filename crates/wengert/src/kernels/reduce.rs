@@ -6,6 +6,7 @@ use super::isa::{Isa, dispatched};
 use super::map::copy;
 use super::nest::Nest;
 use super::{Machine, Out, Value};
+use crate::real::exp;
 use crate::scalar::Scalar;
 use crate::shape::{Dims, Layout, Strides, contiguous_strides, reduced};
 
@@ -195,6 +196,8 @@ fn lanes<T: Scalar, F: Fold<T>, const N: usize, const S: usize>(x: [&[T]; N], f:
         }
         narrow = both::<T, F, S>(narrow, rest);
     }
+    // The compiler shall see whole vectors go to memory here: from the halves
+    // alone it would think in pairs, back through all of the loop.
     let narrow = std::hint::black_box(&mut narrow);
     for narrow in narrow.iter_mut() {
         let mut n = LANES;
@@ -518,7 +521,7 @@ dispatched! {
                 let max = tree::<T, Max>(x);
                 // An infinite maximum is the result, not a shift.
                 let shift = if max.is_finite() { max } else { T::ZERO };
-                let sum = tree_of::<T, Sum, 1>([x], |[x]| (x - shift).exp());
+                let sum = tree_of::<T, Sum, 1>([x], |[x]| exp::<T, FMA>(x - shift));
                 to.add(i).write(sum.ln() + shift);
             }
         }

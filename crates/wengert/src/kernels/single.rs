@@ -11,12 +11,15 @@
 
 use std::f64::consts::{LN_2, LOG2_E, LOG10_E};
 
+pub(crate) use super::math::f32::{decay, exp, tanh};
+use super::math::f64::mul_add;
+
 /// `c[0] + c[1] x + c[2] x² + ...`
 #[inline(always)]
-fn polynomial<const N: usize>(x: f64, c: [f64; N]) -> f64 {
+fn polynomial<const FMA: bool, const N: usize>(x: f64, c: [f64; N]) -> f64 {
     let mut sum = c[N - 1];
     for k in (0..N - 1).rev() {
-        sum = c[k] + x * sum;
+        sum = mul_add::<FMA>(x, sum, c[k]);
     }
     sum
 }
@@ -24,14 +27,14 @@ fn polynomial<const N: usize>(x: f64, c: [f64; N]) -> f64 {
 /// 2^n and e^r - 1 for x = n ln 2 + r: argument reduction by Cody and Waite,
 /// "Software Manual for the Elementary Functions" (1980), chapter 6.
 #[inline(always)]
-fn exp_parts(x: f64) -> (f64, f64) {
+fn exp_parts<const FMA: bool>(x: f64) -> (f64, f64) {
     // Far beyond what f32 can hold. NaN passes both.
     let x = if x > 120.0 { 120.0 } else { x };
     let x = if x < -120.0 { -120.0 } else { x };
     // Adding it leaves the nearest integer in the low bits.
     const ROUND: f64 = 1.5 * (1u64 << 52) as f64;
-    let shifted = x * LOG2_E + ROUND;
-    let r = x - (shifted - ROUND) * LN_2;
+    let shifted = mul_add::<FMA>(x, LOG2_E, ROUND);
+    let r = mul_add::<FMA>(ROUND - shifted, LN_2, x);
     // (e^r - 1 - r) / r², |r| <= ln(2) / 2
     let q = [
         0.500_000_001_348_722_6,
@@ -42,26 +45,26 @@ fn exp_parts(x: f64) -> (f64, f64) {
         0.000_198_910_171_843_021_9,
     ];
     let power = f64::from_bits((shifted.to_bits().wrapping_add(1023)) << 52);
-    (power, r + r * r * polynomial(r, q))
+    (power, mul_add::<FMA>(r * r, polynomial::<FMA, _>(r, q), r))
 }
 
 #[inline(always)]
-fn exp64(x: f64) -> f64 {
-    let (power, rest) = exp_parts(x);
-    power + power * rest
+fn exp64<const FMA: bool>(x: f64) -> f64 {
+    let (power, rest) = exp_parts::<FMA>(x);
+    mul_add::<FMA>(power, rest, power)
 }
 
 #[inline(always)]
-fn exp_m1_64(x: f64) -> f64 {
-    let (power, rest) = exp_parts(x);
+fn exp_m1_64<const FMA: bool>(x: f64) -> f64 {
+    let (power, rest) = exp_parts::<FMA>(x);
     // Exact at 0, where the sign of x counts.
-    if x == 0.0 { x } else { power * rest + (power - 1.0) }
+    if x == 0.0 { x } else { mul_add::<FMA>(power, rest, power - 1.0) }
 }
 
 /// `ln(1 + x)`, where `whole` is 1 + x rounded: its exponent and fraction as in
 /// fdlibm's log1p (Sun Microsystems, 1993).
 #[inline(always)]
-fn ln_of(whole: f64, x: f64) -> f64 {
+fn ln_of<const FMA: bool>(whole: f64, x: f64) -> f64 {
     const MANTISSA: u64 = (1 << 52) - 1;
     const ROOT_HALF: u64 = std::f64::consts::FRAC_1_SQRT_2.to_bits();
     // whole = 2^n m, m in [√½, √2)
@@ -74,27 +77,27 @@ fn ln_of(whole: f64, x: f64) -> f64 {
     let s = f / (2.0 + f);
     let z = s * s;
     let c = [0.666_666_665_543_001_8, 0.400_001_220_008_168_8, 0.285_508_025_532_767_1, 0.233_309_640_517_720_4];
-    let y = n * LN_2 + s * (2.0 + z * polynomial(z, c));
+    let y = mul_add::<FMA>(n, LN_2, s * mul_add::<FMA>(z, polynomial::<FMA, _>(z, c), 2.0));
     let y = if whole > 0.0 { y } else { f64::NAN };
     let y = if whole == 0.0 { f64::NEG_INFINITY } else { y };
     if whole == f64::INFINITY { whole } else { y }
 }
 
 #[inline(always)]
-fn ln64(x: f64) -> f64 {
-    ln_of(x, x - 1.0)
+fn ln64<const FMA: bool>(x: f64) -> f64 {
+    ln_of::<FMA>(x, x - 1.0)
 }
 
 #[inline(always)]
-fn ln_1p_64(x: f64) -> f64 {
+fn ln_1p_64<const FMA: bool>(x: f64) -> f64 {
     // Exact at 0, where the sign of x counts.
-    if x == 0.0 { x } else { ln_of(1.0 + x, x) }
+    if x == 0.0 { x } else { ln_of::<FMA>(1.0 + x, x) }
 }
 
 /// `erfc |x|`, by a fit of `(1 + 2x) e^(x²) erfc x` over `(x - 3) / (x + 3)`:
 /// M. M. Shepherd, J. G. Laframboise, Math. Comp. 36 (1981).
 #[inline(always)]
-fn erfc_abs(x: f64) -> f64 {
+fn erfc_abs<const FMA: bool>(x: f64) -> f64 {
     let a = x.abs();
     // There it is below all that f32 can hold.
     let a = if a > 10.5 { 10.5 } else { a };
@@ -115,12 +118,12 @@ fn erfc_abs(x: f64) -> f64 {
     // One division for both.
     let (over, under) = (a + 3.0, 1.0 + 2.0 * a);
     let both = 1.0 / (over * under);
-    polynomial((a - 3.0) * (under * both), c) * (over * both) * exp64(-a * a)
+    polynomial::<FMA, _>((a - 3.0) * (under * both), c) * (over * both) * exp64::<FMA>(-a * a)
 }
 
 #[inline(always)]
-fn erfc64(x: f64) -> f64 {
-    let tail = erfc_abs(x);
+fn erfc64<const FMA: bool>(x: f64) -> f64 {
+    let tail = erfc_abs::<FMA>(x);
     if x < 0.0 { 2.0 - tail } else { tail }
 }
 
@@ -128,7 +131,7 @@ macro_rules! functions {
     ($($(#[$meta:meta])* $name:ident $x:ident $body:expr;)*) => {$(
         $(#[$meta])*
         #[inline(always)]
-        pub(crate) fn $name(x: f32) -> f32 {
+        pub(crate) fn $name<const FMA: bool>(x: f32) -> f32 {
             let $x = f64::from(x);
             let value: f64 = $body;
             value as f32
@@ -138,40 +141,40 @@ macro_rules! functions {
 
 functions! {
     /// ln x
-    ln x ln64(x);
+    ln x ln64::<FMA>(x);
     /// ln(1 + x)
-    ln_1p x ln_1p_64(x);
+    ln_1p x ln_1p_64::<FMA>(x);
     /// log₂ x
-    log2 x ln64(x) * LOG2_E;
+    log2 x ln64::<FMA>(x) * LOG2_E;
     /// log₁₀ x
-    log10 x ln64(x) * LOG10_E;
+    log10 x ln64::<FMA>(x) * LOG10_E;
     /// e^x - 1
-    exp_m1 x exp_m1_64(x);
+    exp_m1 x exp_m1_64::<FMA>(x);
     /// 2^x
-    exp2 x exp64(x * LN_2);
+    exp2 x exp64::<FMA>(x * LN_2);
     /// (e^x - e^-x) / 2, without cancellation
     sinh x {
-        let e = exp_m1_64(x.abs());
+        let e = exp_m1_64::<FMA>(x.abs());
         (0.5 * (e + e / (e + 1.0))).copysign(x)
     };
     /// (e^x + e^-x) / 2
     cosh x {
-        let e = exp64(x.abs());
+        let e = exp64::<FMA>(x.abs());
         0.5 * (e + 1.0 / e)
     };
     /// ln(x + √(x² + 1)), without cancellation
     asinh x {
         let a = x.abs();
-        let y = ln_1p_64(a + a * a / (1.0 + (a * a + 1.0).sqrt()));
+        let y = ln_1p_64::<FMA>(a + a * a / (1.0 + (a * a + 1.0).sqrt()));
         (if a == f64::INFINITY { a } else { y }).copysign(x)
     };
     /// ln(x + √(x² - 1)), without cancellation
     acosh x {
         let t = x - 1.0;
-        if t < 0.0 { f64::NAN } else { ln_1p_64(t + (t * (x + 1.0)).sqrt()) }
+        if t < 0.0 { f64::NAN } else { ln_1p_64::<FMA>(t + (t * (x + 1.0)).sqrt()) }
     };
     /// ln((1 + x) / (1 - x)) / 2
-    atanh x 0.5 * ln_1p_64(2.0 * x / (1.0 - x));
+    atanh x 0.5 * ln_1p_64::<FMA>(2.0 * x / (1.0 - x));
     /// The error function.
     erf x {
         // erf(√z) / √z, z <= 1
@@ -179,12 +182,12 @@ functions! {
             1.128_379_165_848_350_9, -0.376_126_266_667_203_34, 0.112_835_947_151_602_18, -0.026_854_212_010_626_412,
             0.005_189_087_423_433_974, -0.000_801_686_428_716_587, 7.875_875_062_685_488e-5,
         ];
-        let near = x * polynomial(x * x, c);
-        let far = (1.0 - erfc_abs(x)).copysign(x);
+        let near = x * polynomial::<FMA, _>(x * x, c);
+        let far = (1.0 - erfc_abs::<FMA>(x)).copysign(x);
         if x.abs() < 1.0 { near } else { far }
     };
     /// 1 - erf x
-    erfc x erfc64(x);
+    erfc x erfc64::<FMA>(x);
     /// The distribution function of the normal distribution.
-    normal_cdf x 0.5 * erfc64(x * -std::f64::consts::FRAC_1_SQRT_2);
+    normal_cdf x 0.5 * erfc64::<FMA>(x * -std::f64::consts::FRAC_1_SQRT_2);
 }

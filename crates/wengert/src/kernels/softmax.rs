@@ -7,6 +7,7 @@ use super::isa::dispatched;
 use super::lines::{is_below, is_padded, line, lines, pad, whole, write, write_first};
 use super::reduce::{Bound, Sum, tree, tree_of};
 use super::{Machine, Out, Value};
+use crate::real::exp;
 use crate::scalar::Scalar;
 
 /// Which elements of a line count.
@@ -74,7 +75,7 @@ dispatched! {
                 let none = mask.0 != Mask::Nothing && max == T::NEG_INFINITY;
                 let max = if none { T::ZERO } else { max };
                 for e in &mut *e {
-                    *e = (*e - max).exp();
+                    *e = exp::<T, FMA>(*e - max);
                 }
                 let sum = tree::<T, Sum>(e);
                 let sum = if none && sum == T::ZERO { T::ONE } else { sum };
@@ -111,7 +112,7 @@ dispatched! {
                 let [x] = line([x], i, len);
                 let whole = if is_padded(len) { pad(&mut padded, x, len, T::NEG_INFINITY) } else { x };
                 let max = tree::<T, Bound>(whole);
-                let ln_sum = tree_of::<T, Sum, 1>([whole], |[x]| (x - max).exp()).ln();
+                let ln_sum = tree_of::<T, Sum, 1>([whole], |[x]| exp::<T, FMA>(x - max)).ln();
                 write(y.add(i * len), [x], |[x]| x - max - ln_sum);
             }
         }
@@ -183,7 +184,7 @@ dispatched! {
             unsafe {
                 let [g, y] = line(gy, i, len);
                 let sum = tree::<T, Sum>(g);
-                write(d.add(i * len), [g, y], |[g, y]| g - y.exp() * sum);
+                write(d.add(i * len), [g, y], |[g, y]| g - exp::<T, FMA>(y) * sum);
             }
         }
     }

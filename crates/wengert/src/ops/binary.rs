@@ -2,9 +2,11 @@
 
 use super::functions::Function as UnaryFunction;
 use super::{Emit, Id, Inferred, Op, Values, elementwise, unary, view};
-use crate::kernels::map::map;
+use crate::kernels::isa::Isa;
+use crate::kernels::map::{Elementwise, at, map};
 use crate::kernels::{Machine, Out};
 use crate::params::Parameter;
+use crate::real::{Fma, Real};
 use crate::scalar::Scalar;
 use crate::shape::broadcast;
 use crate::tensor::{Operand, Tensor};
@@ -87,30 +89,30 @@ pub(crate) fn div(a: Id, b: Id) -> Op {
 }
 
 #[inline(always)]
-pub(super) fn truth<T: Scalar>(holds: bool) -> T {
+pub(super) fn truth<T: Real>(holds: bool) -> T {
     if holds { T::ONE } else { T::ZERO }
 }
 
 /// A comparison with NaN is false, so a NaN in either place stays.
 #[inline(always)]
-pub(super) fn larger<T: Scalar>(a: T, b: T) -> T {
+pub(super) fn larger<T: Real>(a: T, b: T) -> T {
     if a > b || a.is_nan() { a } else { b }
 }
 
 #[inline(always)]
-pub(super) fn smaller<T: Scalar>(a: T, b: T) -> T {
+pub(super) fn smaller<T: Real>(a: T, b: T) -> T {
     if a < b || a.is_nan() { a } else { b }
 }
 
 #[inline(always)]
-pub(super) fn pow_ln<T: Scalar>(a: T, b: T) -> T {
+pub(super) fn pow_ln<T: Real>(a: T, b: T) -> T {
     if a == T::ZERO && b >= T::ZERO { T::ZERO } else { a.powf(b) * a.ln() }
 }
 
 /// What of `g` goes to one of two which compete. A comparison with NaN is
 /// false: then nobody loses, and the NaN's cotangent goes to both.
 #[inline(always)]
-pub(super) fn share<T: Scalar>(g: T, loses: bool, ties: bool) -> T {
+pub(super) fn share<T: Real>(g: T, loses: bool, ties: bool) -> T {
     match (loses, ties) {
         (_, true) => g / (T::ONE + T::ONE),
         (true, _) => T::ZERO,
@@ -118,41 +120,72 @@ pub(super) fn share<T: Scalar>(g: T, loses: bool, ties: bool) -> T {
     }
 }
 
+/// A function of two numbers, with fused multiply-adds in the functions it has.
+macro_rules! formula {
+    (|$x:pat_param| $value:expr) => {
+        |$x: [T; 2]| $value
+    };
+    (fused |[$a:ident, $b:ident]| $value:expr) => {{
+        #[derive(Clone, Copy)]
+        struct Formula;
+
+        impl<T: Scalar> Elementwise<T, 2> for Formula {
+            const FUSES: bool = true;
+
+            #[inline(always)]
+            fn at<const FMA: bool>(self, [a, b]: [T; 2]) -> T {
+                #[inline(always)]
+                fn value<T: Real>($a: T, $b: T) -> T {
+                    $value
+                }
+
+                if FMA { value(Fma(a), Fma(b)).0 } else { value(a, b) }
+            }
+        }
+
+        Formula
+    }};
+}
+
 /// Hands the function of two numbers which `$f` names to the macro `$with`.
 macro_rules! function {
     ($f:expr, $with:ident) => {
         match $f {
-            Add => $with!(|[a, b]| a + b),
-            Sub => $with!(|[a, b]| a - b),
-            Mul => $with!(|[a, b]| a * b),
-            Div => $with!(|[a, b]| a / b),
-            Maximum => $with!(|[a, b]| larger(a, b)),
-            Minimum => $with!(|[a, b]| smaller(a, b)),
-            NegMul => $with!(|[a, b]| -(a * b)),
-            ExpSub => $with!(|[a, b]| (a - b).exp()),
-            Share => $with!(|[a, b]| if b == T::NEG_INFINITY { T::ZERO } else { (a - b).exp() }),
-            BceWithLogits => $with!(|[x, t]| {
-                let hinge = if x < T::ZERO { T::ZERO } else { x };
-                hinge - x * t + (-x.abs()).exp().ln_1p()
-            }),
-            Bce => $with!(|[x, t]| {
-                let floor = T::from_f64(-100.0);
-                let ln = |x: T| if x < floor { floor } else { x };
-                (t - T::ONE) * ln((-x).ln_1p()) - t * ln(x.ln())
-            }),
-            Pow => $with!(|[a, b]| a.powf(b)),
-            PowLn => $with!(|[a, b]| pow_ln(a, b)),
-            Atan2 => $with!(|[a, b]| a.atan2(b)),
-            Hypot => $with!(|[a, b]| a.hypot(b)),
-            Equal => $with!(|[a, b]| truth(a == b)),
-            NotEqual => $with!(|[a, b]| truth(a != b)),
-            Less => $with!(|[a, b]| truth(a < b)),
-            LessEqual => $with!(|[a, b]| truth(a <= b)),
-            Greater => $with!(|[a, b]| truth(a > b)),
-            GreaterEqual => $with!(|[a, b]| truth(a >= b)),
-            Keep => $with!(|[a, b]| if b == T::ZERO { T::ZERO } else { a }),
-            Drop => $with!(|[a, b]| if b == T::ZERO { a } else { T::ZERO }),
-            Factor => $with!(|[a, b]| if b == T::ZERO && !a.is_finite() { T::ZERO } else { a }),
+            Add => $with!(formula!(|[a, b]| a + b)),
+            Sub => $with!(formula!(|[a, b]| a - b)),
+            Mul => $with!(formula!(|[a, b]| a * b)),
+            Div => $with!(formula!(|[a, b]| a / b)),
+            Maximum => $with!(formula!(|[a, b]| larger(a, b))),
+            Minimum => $with!(formula!(|[a, b]| smaller(a, b))),
+            NegMul => $with!(formula!(|[a, b]| -(a * b))),
+            ExpSub => $with!(formula!(fused | [a, b] | (a - b).exp())),
+            Share => $with!(formula!(fused | [a, b] | if b == T::NEG_INFINITY { T::ZERO } else { (a - b).exp() })),
+            BceWithLogits => $with!(formula!(
+                fused | [x, t] | {
+                    let hinge = if x < T::ZERO { T::ZERO } else { x };
+                    hinge - x * t + (-x.abs()).exp().ln_1p()
+                }
+            )),
+            Bce => $with!(formula!(
+                fused | [x, t] | {
+                    let floor = T::from_f64(-100.0);
+                    let ln = |x: T| if x < floor { floor } else { x };
+                    (t - T::ONE) * ln((-x).ln_1p()) - t * ln(x.ln())
+                }
+            )),
+            Pow => $with!(formula!(|[a, b]| a.powf(b))),
+            PowLn => $with!(formula!(fused | [a, b] | pow_ln(a, b))),
+            Atan2 => $with!(formula!(|[a, b]| a.atan2(b))),
+            Hypot => $with!(formula!(|[a, b]| a.hypot(b))),
+            Equal => $with!(formula!(|[a, b]| truth(a == b))),
+            NotEqual => $with!(formula!(|[a, b]| truth(a != b))),
+            Less => $with!(formula!(|[a, b]| truth(a < b))),
+            LessEqual => $with!(formula!(|[a, b]| truth(a <= b))),
+            Greater => $with!(formula!(|[a, b]| truth(a > b))),
+            GreaterEqual => $with!(formula!(|[a, b]| truth(a >= b))),
+            Keep => $with!(formula!(|[a, b]| if b == T::ZERO { T::ZERO } else { a })),
+            Drop => $with!(formula!(|[a, b]| if b == T::ZERO { a } else { T::ZERO })),
+            Factor => $with!(formula!(|[a, b]| if b == T::ZERO && !a.is_finite() { T::ZERO } else { a })),
         }
     };
 }
@@ -199,10 +232,11 @@ impl Binary {
 
     #[inline(always)]
     pub(crate) unsafe fn run<T: Scalar>(&self, v: &impl Values<T>, out: Out<'_, T>, m: &Machine<T>) {
+        let values = [v.value(self.a), v.value(self.b)];
         macro_rules! run {
             ($f:expr) => {
                 // SAFETY: the caller's contract.
-                unsafe { map(m.isa, [v.value(self.a), v.value(self.b)], out, $f) }
+                unsafe { map(m.isa, values, out, $f) }
             };
         }
         function!(self.f, run)
@@ -210,14 +244,13 @@ impl Binary {
 
     /// The function at one pair of numbers.
     #[inline(always)]
-    pub(crate) fn at<T: Scalar>(self, a: T, b: T) -> T {
-        macro_rules! at {
-            ($f:expr) => {{
-                let f: fn([T; 2]) -> T = $f;
-                f([a, b])
-            }};
+    pub(crate) fn at<T: Scalar>(self, isa: Isa, a: T, b: T) -> T {
+        macro_rules! run {
+            ($f:expr) => {
+                at(isa, [a, b], $f)
+            };
         }
-        function!(self.f, at)
+        function!(self.f, run)
     }
 
     #[inline(always)]
@@ -364,9 +397,9 @@ impl Share {
         // SAFETY: the caller's contract.
         unsafe {
             if self.max {
-                map(m.isa, values, out, |[g, a, b]| share(g, a < b, a == b))
+                map(m.isa, values, out, |[g, a, b]: [T; 3]| share(g, a < b, a == b))
             } else {
-                map(m.isa, values, out, |[g, a, b]| share(g, a > b, a == b))
+                map(m.isa, values, out, |[g, a, b]: [T; 3]| share(g, a > b, a == b))
             }
         }
     }

@@ -4,7 +4,7 @@
 
 use super::functions::Row;
 use super::term::{Element, Pair};
-use crate::scalar::Scalar;
+use crate::real::Real;
 use crate::tensor::Sealed;
 
 /// A number and its derivatives with respect to `N` inputs (Wengert's own
@@ -21,7 +21,7 @@ pub(crate) struct Dual<T, const N: usize> {
     active: u32,
 }
 
-impl<T: Scalar, const N: usize> Dual<T, N> {
+impl<T: Real, const N: usize> Dual<T, N> {
     #[inline(always)]
     pub(super) fn constant(value: T) -> Self {
         Dual { value, slopes: [T::ZERO; N], active: 0 }
@@ -43,9 +43,9 @@ impl<T: Scalar, const N: usize> Dual<T, N> {
     }
 }
 
-impl<T: Scalar, const N: usize> Sealed for Dual<T, N> {}
+impl<T: Real, const N: usize> Sealed for Dual<T, N> {}
 
-impl<T: Scalar, const N: usize> Element for Dual<T, N> {
+impl<T: Real, const N: usize> Element for Dual<T, N> {
     #[inline(always)]
     fn constant(self, value: f64) -> Self {
         Dual::constant(T::from_f64(value))

@@ -8,10 +8,14 @@
 //!   from the result, whichever costs less; then `curvature` is the derivative
 //!   of the slope with respect to that tensor, in terms of other ops.
 
+use std::marker::PhantomData;
+
 use super::unary::{Curvature, Derivative, apply, divide, neg, scale, with};
 use super::{Emit, Id, Op, binary, view};
-use crate::kernels::map::map;
+use crate::kernels::isa::Isa;
+use crate::kernels::map::{Elementwise, at, map};
 use crate::kernels::{Machine, Out, Value};
+use crate::real::{Fma, Real};
 use crate::scalar::Scalar;
 use Curvature::{Constant, Tensor as Tensors};
 use binary::Function::{Mul, Sub};
@@ -35,19 +39,15 @@ macro_rules! functions {
             /// # Safety
             /// The contract of [`crate::kernels`].
             #[inline(always)]
-            pub(super) unsafe fn value<T: Scalar>(self, m: &Machine<T>, x: Value<'_, T>, out: Out<'_, T>, p: T) {
+            pub(super) unsafe fn value<T: Scalar>(self, m: &Machine<T>, x: Value<'_, T>, out: Out<'_, T>, p: f64) {
                 // SAFETY: the caller's contract.
-                unsafe { match self { $($name => value!(T m x out p $row)),* } }
+                unsafe { match self { $($name => map(m.isa, [x], out, Of::<rows::$name>::at(p))),* } }
             }
 
+            /// The value at one number: the same bits.
             #[inline(always)]
-            pub(super) fn value_at<T: Scalar>(self, x: T, p: T) -> T {
-                match self { $($name => value_at!(x p $row)),* }
-            }
-
-            #[inline(always)]
-            pub(super) fn slope_at<T: Scalar>(self, g: T, t: T, p: T) -> T {
-                match self { $($name => slope_at!(g t p $row)),* }
+            pub(super) fn value_at<T: Scalar>(self, isa: Isa, x: T, p: f64) -> T {
+                match self { $($name => at(isa, [x], Of::<rows::$name>::at(p))),* }
             }
 
             #[inline(always)]
@@ -58,9 +58,15 @@ macro_rules! functions {
             /// # Safety
             /// The contract of [`crate::kernels`].
             #[inline(always)]
-            pub(super) unsafe fn slope<T: Scalar>(self, m: &Machine<T>, gt: [Value<'_, T>; 2], out: Out<'_, T>, p: T) {
+            pub(super) unsafe fn slope<T: Scalar>(self, m: &Machine<T>, gt: [Value<'_, T>; 2], out: Out<'_, T>, p: f64) {
                 // SAFETY: the caller's contract.
-                unsafe { match self { $($name => slope!(T m gt out p $row)),* } }
+                unsafe { match self { $($name => map(m.isa, gt, out, Of::<rows::$name>::at(p))),* } }
+            }
+
+            /// The slope at one number: the same bits.
+            #[inline(always)]
+            pub(super) fn slope_at<T: Scalar>(self, isa: Isa, gt: [T; 2], p: f64) -> T {
+                match self { $($name => at(isa, gt, Of::<rows::$name>::at(p))),* }
             }
 
             pub(super) fn curvature<E: Emit>(self, e: &mut E, t: Id, p: f64) -> Curvature {
@@ -79,15 +85,20 @@ macro_rules! functions {
                 const FUNCTION: Function = Function::$name;
 
                 #[inline(always)]
-                fn value<T: Scalar>(x: T, p: T) -> T {
-                    value_at!(x p $row)
+                fn value<T: Real>(x: T, p: T) -> T {
+                    value!(x p $row)
                 }
 
                 #[inline(always)]
-                fn slope<T: Scalar>(x: T, y: T, p: T) -> Option<T> {
-                    let one = T::ONE;
-                    let _ = (x, y, one);
-                    slope_of!($name x y one p $row)
+                fn through<T: Real>(g: T, t: T, p: T) -> T {
+                    let _ = (g, t, p);
+                    through!(g t p $row)
+                }
+
+                #[inline(always)]
+                fn slope<T: Real>(x: T, y: T, p: T) -> Option<T> {
+                    let _ = (x, y);
+                    slope!($name x y p $row)
                 }
             })*
         }
@@ -98,27 +109,81 @@ macro_rules! functions {
 /// compiles only those which it has.
 pub(crate) trait Row {
     const FUNCTION: Function;
-    fn value<T: Scalar>(x: T, p: T) -> T;
+    fn value<T: Real>(x: T, p: T) -> T;
+    /// The cotangent `g` through it, of what its row names.
+    fn through<T: Real>(_g: T, _t: T, _p: T) -> T {
+        unreachable!("its derivative is another op")
+    }
     /// The derivative at `x`, where the value is `y`; none if it is constant in
     /// pieces.
-    fn slope<T: Scalar>(x: T, y: T, p: T) -> Option<T>;
+    fn slope<T: Real>(x: T, y: T, p: T) -> Option<T>;
 }
 
-macro_rules! slope_of {
-    ($name:ident $xx:ident $yy:ident $one:ident $consts:ident { $_v:expr; op $($rest:tt)* }) => {
+impl Function {
+    /// Whether the value, and the slope, have functions which are computed with
+    /// fused multiply-adds.
+    const fn fuses(self) -> [bool; 2] {
+        match self {
+            Exp | ExpM1 | Exp2 | Ln | Ln1p | Log2 | Log10 | Tanh | Sigmoid | Asinh | Acosh | Atanh => [true, false],
+            Sinh | Cosh | LogSigmoid | Elu | Silu | Mish | Softplus | Gelu | GeluTanh | Erf | Erfc => [true, true],
+            _ => [false, false],
+        }
+    }
+}
+
+/// A row with its constant: the value, of one number; the cotangent through it,
+/// of two.
+struct Of<F>(f64, PhantomData<F>);
+
+impl<F> Of<F> {
+    #[inline(always)]
+    fn at(p: f64) -> Self {
+        Of(p, PhantomData)
+    }
+}
+
+impl<F> Clone for Of<F> {
+    #[inline(always)]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<F> Copy for Of<F> {}
+
+impl<T: Scalar, F: Row> Elementwise<T, 1> for Of<F> {
+    const FUSES: bool = F::FUNCTION.fuses()[0];
+
+    #[inline(always)]
+    fn at<const FMA: bool>(self, [x]: [T; 1]) -> T {
+        if FMA { F::value(Fma(x), Fma::from_f64(self.0)).0 } else { F::value(x, T::from_f64(self.0)) }
+    }
+}
+
+impl<T: Scalar, F: Row> Elementwise<T, 2> for Of<F> {
+    const FUSES: bool = F::FUNCTION.fuses()[1];
+
+    #[inline(always)]
+    fn at<const FMA: bool>(self, [g, t]: [T; 2]) -> T {
+        if FMA { F::through(Fma(g), Fma(t), Fma::from_f64(self.0)).0 } else { F::through(g, t, T::from_f64(self.0)) }
+    }
+}
+
+macro_rules! slope {
+    ($name:ident $xx:ident $yy:ident $consts:ident { $_v:expr; op $($rest:tt)* }) => {
         op_slope(Function::$name, $xx, $yy, $consts)
     };
-    ($name:ident $xx:ident $yy:ident $one:ident $consts:ident { $value:expr; from x $($rest:tt)* }) => {
-        Some(slope_at!($one $xx $consts { $value; from x $($rest)* }))
+    ($name:ident $xx:ident $yy:ident $consts:ident { $value:expr; from x $($rest:tt)* }) => {
+        Some(Self::through(T::ONE, $xx, $consts))
     };
-    ($name:ident $xx:ident $yy:ident $one:ident $consts:ident { $value:expr; from y $($rest:tt)* }) => {
-        Some(slope_at!($one $yy $consts { $value; from y $($rest)* }))
+    ($name:ident $xx:ident $yy:ident $consts:ident { $value:expr; from y $($rest:tt)* }) => {
+        Some(Self::through(T::ONE, $yy, $consts))
     };
 }
 
 /// The slopes of the rows whose derivative is another op.
 #[inline(always)]
-fn op_slope<T: Scalar>(f: Function, x: T, y: T, p: T) -> Option<T> {
+fn op_slope<T: Real>(f: Function, x: T, y: T, p: T) -> Option<T> {
     match f {
         AddScalar => Some(T::ONE),
         Neg | ScalarSub => Some(-T::ONE),
@@ -132,14 +197,6 @@ fn op_slope<T: Scalar>(f: Function, x: T, y: T, p: T) -> Option<T> {
 }
 
 macro_rules! value {
-    ($T:ident $m:ident $in:ident $out:ident $consts:ident { |$x:ident, $p:ident| $value:expr; $($rest:tt)* }) => {{
-        let $p = $consts;
-        let _ = $p;
-        map($m.isa, [$in], $out, move |[$x]: [$T; 1]| $value)
-    }};
-}
-
-macro_rules! value_at {
     ($xx:ident $consts:ident { |$x:ident, $p:ident| $value:expr; $($rest:tt)* }) => {{
         let ($x, $p) = ($xx, $consts);
         let _ = ($x, $p);
@@ -161,19 +218,7 @@ macro_rules! derivative {
     };
 }
 
-macro_rules! slope {
-    ($T:ident $m:ident $in:ident $out:ident $consts:ident
-        { $_v:expr; from $_t:ident |$g:ident, $t:ident, $p:ident| $slope:expr; $($rest:tt)* }) => {{
-        let $p = $consts;
-        let _ = $p;
-        map($m.isa, $in, $out, move |[$g, $t]: [$T; 2]| $slope)
-    }};
-    ($T:ident $m:ident $in:ident $out:ident $consts:ident { $($rest:tt)* }) => {
-        unreachable!("its derivative is another op")
-    };
-}
-
-macro_rules! slope_at {
+macro_rules! through {
     ($gg:ident $tt:ident $consts:ident
         { $_v:expr; from $_t:ident |$g:ident, $t:ident, $p:ident| $slope:expr; $($rest:tt)* }) => {{
         let ($g, $t, $p) = ($gg, $tt, $consts);
@@ -209,20 +254,20 @@ const TWO_OVER_ROOT_PI: f64 = std::f64::consts::FRAC_2_SQRT_PI;
 const NORMAL: f64 = 0.398_942_280_401_432_7;
 
 #[inline(always)]
-fn c<T: Scalar>(value: f64) -> T {
+fn c<T: Real>(value: f64) -> T {
     T::from_f64(value)
 }
 
 #[inline(always)]
-fn sigmoid<T: Scalar>(x: T) -> T {
-    // e^-|x| does not overflow, so the tail keeps its precision.
-    let e = (-x.abs()).exp();
+fn sigmoid<T: Real>(x: T) -> T {
+    // That does not overflow, so the tail keeps its precision.
+    let e = x.decay();
     (if x < T::ZERO { e } else { T::ONE }) / (T::ONE + e)
 }
 
 /// 1 above 0, -1 below, 0 at 0, NaN at NaN.
 #[inline(always)]
-fn sign<T: Scalar>(x: T) -> T {
+fn sign<T: Real>(x: T) -> T {
     if x > T::ZERO {
         T::ONE
     } else if x < T::ZERO {
@@ -234,13 +279,13 @@ fn sign<T: Scalar>(x: T) -> T {
 
 /// 2 v(x), where v is what the tanh form of GELU takes the tanh of.
 #[inline(always)]
-fn gelu_inner<T: Scalar>(x: T) -> T {
-    x * (c::<T>(2.0 * GELU[0]) + c::<T>(2.0 * GELU[0] * GELU[1]) * (x * x))
+fn gelu_inner<T: Real>(x: T) -> T {
+    x * (x * x).mul_add(c(2.0 * GELU[0] * GELU[1]), c(2.0 * GELU[0]))
 }
 
 /// ln(1 + e^x) without overflow.
 #[inline(always)]
-fn softplus<T: Scalar>(x: T) -> T {
+fn softplus<T: Real>(x: T) -> T {
     (if x > T::ZERO { x } else { T::ZERO }) + (-x.abs()).exp().ln_1p()
 }
 
@@ -515,8 +560,8 @@ functions! {
         |x, _p| x * sigmoid(gelu_inner(x));
         from x |g, x, _p| {
             let s = sigmoid(gelu_inner(x));
-            let slope = c::<T>(2.0 * GELU[0]) + c::<T>(6.0 * GELU[0] * GELU[1]) * (x * x);
-            g * (s + x * s * (T::ONE - s) * slope)
+            let slope = (x * x).mul_add(c(6.0 * GELU[0] * GELU[1]), c(2.0 * GELU[0]));
+            g * (s * (T::ONE - s)).mul_add(x * slope, s)
         };
         curvature |e, x, _p| {
             // (1 - t^2) (v' + x (v'' / 2 - t v'^2)), t = tanh v(x)

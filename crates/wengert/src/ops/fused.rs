@@ -8,9 +8,11 @@ use smallvec::SmallVec;
 use super::dual::Dual;
 use super::term::{Element, Term};
 use super::{Id, Inferred, Interpreter, List, Op, Ref, Values, broadcasting, view};
-use crate::kernels::fused::{ALL, MAX_INPUTS, Pointwise, Target, backward, forward};
+use crate::kernels::fused::{ALL, MAX_INPUTS, Pointwise, Target, backward};
 use crate::kernels::isa::Isa;
+use crate::kernels::map::{Elementwise, map};
 use crate::kernels::{Machine, Out, Value};
+use crate::real::{Fma, Real};
 use crate::recorded;
 use crate::scalar::Scalar;
 use crate::tape::Tape;
@@ -283,23 +285,37 @@ impl Fused {
 #[derive(Clone, Copy)]
 struct OnNumbers<F>(F);
 
-impl<T: Scalar, const N: usize, F: Expression<N>> Pointwise<T, N> for OnNumbers<F> {
-    #[inline(always)]
-    fn value(self, x: [T; N]) -> T {
-        self.0.eval(x.map(Term)).0
-    }
+impl<T: Scalar, const N: usize, F: Expression<N>> Elementwise<T, N> for OnNumbers<F> {
+    const FUSES: bool = true;
 
     #[inline(always)]
-    fn products<const ONLY: usize>(self, x: [T; N], g: T) -> [T; N] {
-        let wanted = |i| ONLY == ALL || ONLY == i;
-        let x = std::array::from_fn(|i| Term(if wanted(i) { Dual::input(x[i], i) } else { Dual::constant(x[i]) }));
-        let y: Dual<T, N> = self.0.eval(x).0;
-        std::array::from_fn(|i| y.slope(i).map_or(T::ZERO, |slope| g * slope))
+    fn at<const FMA: bool>(self, x: [T; N]) -> T {
+        if FMA { self.0.eval(x.map(|x| Term(Fma(x)))).0.0 } else { self.0.eval(x.map(Term)).0 }
     }
 }
 
+impl<T: Scalar, const N: usize, F: Expression<N>> Pointwise<T, N> for OnNumbers<F> {
+    #[inline(always)]
+    fn products<const FMA: bool, const ONLY: usize>(self, x: [T; N], g: T) -> [T; N] {
+        if FMA {
+            products::<_, N, ONLY>(self.0, x.map(Fma), Fma(g)).map(|x| x.0)
+        } else {
+            products::<_, N, ONLY>(self.0, x, g)
+        }
+    }
+}
+
+/// [`Pointwise::products`]
+#[inline(always)]
+fn products<R: Real, const N: usize, const ONLY: usize>(f: impl Expression<N>, x: [R; N], g: R) -> [R; N] {
+    let wanted = |i| ONLY == ALL || ONLY == i;
+    let x = std::array::from_fn(|i| Term(if wanted(i) { Dual::input(x[i], i) } else { Dual::constant(x[i]) }));
+    let y: Dual<R, N> = f.eval(x).0;
+    std::array::from_fn(|i| y.slope(i).map_or(R::ZERO, |slope| g * slope))
+}
+
 /// # Safety
-/// `op` is an `F`; there are `N` inputs, and the contract of [`forward`].
+/// `op` is an `F`; there are `N` inputs, and the contract of [`map`].
 unsafe fn forward_of<T: Scalar, const N: usize, F: Expression<N>>(
     op: *const (),
     isa: Isa,
@@ -307,7 +323,7 @@ unsafe fn forward_of<T: Scalar, const N: usize, F: Expression<N>>(
     out: Out<'_, T>,
 ) {
     // SAFETY: the caller's.
-    unsafe { forward(isa, std::array::from_fn::<_, N, _>(|i| inputs[i]), out, OnNumbers(*op.cast::<F>())) }
+    unsafe { map(isa, std::array::from_fn::<_, N, _>(|i| inputs[i]), out, OnNumbers(*op.cast::<F>())) }
 }
 
 /// # Safety

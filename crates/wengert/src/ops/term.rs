@@ -7,6 +7,7 @@ use std::ops::{Add, Div, Mul, Neg, Sub};
 use super::binary::{self, Function as Binary};
 use super::functions::{Function, Row, SELU, rows};
 use super::unary;
+use crate::real::Real;
 use crate::scalar::Scalar;
 use crate::tensor::{Sealed, Tensor};
 
@@ -31,15 +32,15 @@ pub trait Element: Sealed + Copy {
     fn select(self, mask: Self, other: Self) -> Self;
 }
 
-impl<T: Scalar> Element for T {
+impl<R: Real> Element for R {
     #[inline(always)]
     fn constant(self, value: f64) -> Self {
-        T::from_f64(value)
+        R::from_f64(value)
     }
 
     #[inline(always)]
     fn unary<F: Row>(self, p: f64) -> Self {
-        F::value(self, T::from_f64(p))
+        F::value(self, R::from_f64(p))
     }
 
     #[inline(always)]
@@ -49,7 +50,7 @@ impl<T: Scalar> Element for T {
 
     #[inline(always)]
     fn select(self, mask: Self, other: Self) -> Self {
-        if mask == T::ZERO { other } else { self }
+        if mask == R::ZERO { other } else { self }
     }
 }
 
@@ -78,10 +79,10 @@ impl<T: Scalar> Element for Tensor<'_, T> {
 /// A function of two numbers and its derivatives, as a type.
 pub(crate) trait Pair {
     const FUNCTION: Binary;
-    fn value<T: Scalar>(a: T, b: T) -> T;
+    fn value<T: Real>(a: T, b: T) -> T;
     /// The derivatives to both operands, where the value is `y`; none if it is
     /// constant in pieces.
-    fn slopes<T: Scalar>(a: T, b: T, y: T) -> Option<[T; 2]>;
+    fn slopes<T: Real>(a: T, b: T, y: T) -> Option<[T; 2]>;
 }
 
 macro_rules! pairs {
@@ -96,12 +97,12 @@ macro_rules! pairs {
                 const FUNCTION: Binary = Binary::$name;
 
                 #[inline(always)]
-                fn value<T: Scalar>($a: T, $b: T) -> T {
+                fn value<T: Real>($a: T, $b: T) -> T {
                     $value
                 }
 
                 #[inline(always)]
-                fn slopes<T: Scalar>($a: T, $b: T, $y: T) -> Option<[T; 2]> {
+                fn slopes<T: Real>($a: T, $b: T, $y: T) -> Option<[T; 2]> {
                     let _ = ($a, $b, $y);
                     $slopes
                 }
@@ -355,24 +356,24 @@ impl Row for PowerOfInteger {
     const FUNCTION: Function = Function::Pow;
 
     #[inline(always)]
-    fn value<T: Scalar>(x: T, n: T) -> T {
+    fn value<T: Real>(x: T, n: T) -> T {
         power(x, n.to_f64() as i32)
     }
 
     #[inline(always)]
-    fn slope<T: Scalar>(x: T, _: T, n: T) -> Option<T> {
+    fn slope<T: Real>(x: T, _: T, n: T) -> Option<T> {
         (n != T::ZERO).then(|| n * power(x, n.to_f64() as i32 - 1))
     }
 }
 
 #[inline(always)]
-fn power<T: Scalar>(x: T, n: i32) -> T {
+fn power<T: Real>(x: T, n: i32) -> T {
     let (mut left, mut square, mut product) = (n.unsigned_abs(), x, T::ONE);
     while left > 0 {
         if left % 2 == 1 {
-            product *= square;
+            product = product * square;
         }
-        square *= square;
+        square = square * square;
         left /= 2;
     }
     if n < 0 { T::ONE / product } else { product }

@@ -3,6 +3,7 @@
 
 pub(crate) use super::functions::Function;
 use super::{Emit, Id, Inferred, Op, Values, binary, elementwise};
+use crate::kernels::isa::Isa;
 use crate::kernels::{Machine, Out};
 use crate::scalar::Scalar;
 
@@ -118,13 +119,13 @@ impl Unary {
     #[inline(always)]
     pub(crate) unsafe fn run<T: Scalar>(&self, v: &impl Values<T>, out: Out<'_, T>, m: &Machine<T>) {
         // SAFETY: the caller's contract.
-        unsafe { self.f.value(m, v.value(self.x), out, T::from_f64(self.p)) }
+        unsafe { self.f.value(m, v.value(self.x), out, self.p) }
     }
 
     /// The function at one number.
     #[inline(always)]
-    pub(crate) fn at<T: Scalar>(self, x: T) -> T {
-        self.f.value_at(x, T::from_f64(self.p))
+    pub(crate) fn at<T: Scalar>(self, isa: Isa, x: T) -> T {
+        self.f.value_at(isa, x, self.p)
     }
 
     #[inline(always)]
@@ -154,13 +155,13 @@ impl UnaryGrad {
     #[inline(always)]
     pub(crate) unsafe fn run<T: Scalar>(&self, v: &impl Values<T>, out: Out<'_, T>, m: &Machine<T>) {
         // SAFETY: the caller's contract.
-        unsafe { self.f.slope(m, [v.value(self.g), v.value(self.t)], out, T::from_f64(self.p)) }
+        unsafe { self.f.slope(m, [v.value(self.g), v.value(self.t)], out, self.p) }
     }
 
     /// The cotangent through the function at one number.
     #[inline(always)]
-    pub(crate) fn at<T: Scalar>(self, g: T, t: T) -> T {
-        self.f.slope_at(g, t, T::from_f64(self.p))
+    pub(crate) fn at<T: Scalar>(self, isa: Isa, g: T, t: T) -> T {
+        self.f.slope_at(isa, [g, t], self.p)
     }
 
     /// The adjoint `c` of `g f'(t)`: `c f'(t)` to `g`, `c g f''(t)` to `t`.

@@ -77,7 +77,7 @@ impl<T: Scalar> Tape<T> {
             return T::record(self, Op::Unary(op), location);
         }
         // SAFETY: the caller has a handle for the operand.
-        let value = op.at(unsafe { *x.data });
+        let value = op.at(self.machine.isa, unsafe { *x.data });
         self.append_single(Op::Unary(op), value, x.layout, x.tracked, location)
     }
 
@@ -90,7 +90,7 @@ impl<T: Scalar> Tape<T> {
             return T::record(self, Op::Binary(op), location);
         }
         // SAFETY: the caller has handles for the operands.
-        let value = unsafe { op.at(*a.data, *b.data) };
+        let value = unsafe { op.at(self.machine.isa, *a.data, *b.data) };
         // Shapes of ones broadcast to the longest.
         let longest = a.layout == b.layout || self.layout(&a).rank() >= self.layout(&b).rank();
         let layout = if longest { a.layout } else { b.layout };
