@@ -41,7 +41,7 @@ functions! { apply x:
     "atan" x.atan(), 1.0 1.0;
     "sinh" x.sinh(), 0.6 2.0;
     "cosh" x.cosh(), 0.6 1.0;
-    "tanh" x.tanh(), 1.5 1.5;
+    "tanh" x.tanh(), 2.4 1.5;
     "asinh" x.asinh(), 0.6 1.6;
     "acosh" x.acosh(), 0.6 2.0;
     "atanh" x.atanh(), 0.6 1.5;
@@ -49,7 +49,7 @@ functions! { apply x:
     "log_sigmoid" x.log_sigmoid(), 1.5 1.6;
     "softplus" x.softplus(T::ONE, T::from_f64(20.0)), 1.6 1.6;
     "silu" x.silu(), 3.5 3.0;
-    "mish" x.mish(), 3.5 3.0;
+    "mish" x.mish(), 4.0 3.0;
     "softsign" x.softsign(), 1.6 1.5;
     "elu" x.elu(T::ONE), 0.6 1.0;
     "selu" x.selu(), 2.0 3.0;

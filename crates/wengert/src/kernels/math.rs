@@ -30,7 +30,7 @@ macro_rules! functions {
         limits $low:literal $normal:literal $high:literal
         ln2 $ln2_high:literal $ln2_low:literal
         exp $($exp:literal)*;
-        tanh $flat:literal $small:literal $($tanh:literal)*;
+        tanh $flat:literal;
     ) => {
         pub(crate) mod $t {
             /// 1.5 · 2^mantissa: adding it leaves the nearest integer in the
@@ -43,20 +43,26 @@ macro_rules! functions {
                 if FMA { a.mul_add(b, c) } else { a * b + c }
             }
 
-            /// e^r and n + excess for x = n ln 2 + r, in the low bits. Argument
+            /// r and q(r), where e^r = 1 + r + r² q(r) and |r| <= ln(2) / 2, and
+            /// n + excess in the low bits, for x = n ln 2 + r. Argument
             /// reduction by Cody and Waite, "Software Manual for the Elementary
             /// Functions" (1980), chapter 6.
             #[inline(always)]
-            fn parts<const FMA: bool>(x: $t, excess: $bits) -> ($t, $bits) {
+            fn reduced<const FMA: bool>(x: $t, excess: $bits) -> ($t, $t, $bits) {
                 let round = ROUND + excess as $t;
                 let shifted = mul_add::<FMA>(x, std::$t::consts::LOG2_E, round);
                 let n = shifted - round;
                 let r = mul_add::<FMA>(n, -$ln2_low, mul_add::<FMA>(n, -$ln2_high, x));
-                // e^r = 1 + r + r² q(r), |r| <= ln(2) / 2
-                let q = polynomial!(r; $($exp),*);
+                (r, polynomial!(r; $($exp),*), shifted.to_bits())
+            }
+
+            /// e^r, and the rest as above.
+            #[inline(always)]
+            fn parts<const FMA: bool>(x: $t, excess: $bits) -> ($t, $bits) {
+                let (r, q, bits) = reduced::<FMA>(x, excess);
                 // Either way is the more accurate one with its arithmetic.
                 let value = if FMA { r.mul_add(r.mul_add(q, 1.0), 1.0) } else { 1.0 + (r + r * r * q) };
-                (value, shifted.to_bits())
+                (value, bits)
             }
 
             /// 2^n, where the low bits are n + bias, in the exponent's range.
@@ -89,16 +95,16 @@ macro_rules! functions {
                 if x < $normal { 0.0 } else { value * power(bits) }
             }
 
-            /// tanh x: x + x³ q(x²) near 0, 1 - 2 / (e^2|x| + 1) elsewhere.
+            /// tanh x: m / (m + 2), where m = e^2|x| - 1 without cancellation.
             #[inline(always)]
             pub(crate) fn tanh<const FMA: bool>(x: $t) -> $t {
-                let (size, square) = (x.abs(), x * x);
-                let near = mul_add::<FMA>(x * square, polynomial!(square; $($tanh),*), x);
+                let size = x.abs();
                 // Beyond this it rounds to 1. NaN passes.
                 let bounded = if size > $flat { $flat } else { size };
-                let (value, bits) = parts::<FMA>(2.0 * bounded, $bias);
-                let far = (1.0 - 2.0 / mul_add::<FMA>(value, power(bits), 1.0)).copysign(x);
-                if size < $small { near } else { far }
+                let (r, q, bits) = reduced::<FMA>(2.0 * bounded, $bias);
+                let (rest, power) = (mul_add::<FMA>(r * r, q, r), power(bits));
+                let m = mul_add::<FMA>(power, rest, power - 1.0);
+                (m / (m + 2.0)).copysign(x)
             }
         }
     };
@@ -110,7 +116,7 @@ functions! {
     // ln 2: nine bits, so that products with n are exact, and the rest.
     ln2 0.693_359_375 -2.121_944_4e-4
     exp 0.5 0.166_665_77 0.041_666_556 0.008_363_233 0.001_392_625_1;
-    tanh 10.0 0.6 -0.333_333_33 0.133_329_15 -0.053_873_95 0.021_110_96 -0.006_269_12;
+    tanh 10.0;
 }
 
 functions! {
@@ -121,8 +127,5 @@ functions! {
     exp 0.5 0.166_666_666_666_666_71 0.041_666_666_666_666_67 0.008_333_333_333_326_083 0.001_388_888_888_888_371
         0.000_198_412_698_750_022_79 0.000_024_801_587_325_677_463 2.755_725_517_000_088_7e-6 2.755_727_347_871_858e-7
         2.510_531_272_962_21e-8 2.091_475_532_589_320_2e-9;
-    tanh 20.0 0.6 -0.333_333_333_333_333_33 0.133_333_333_333_332_06 -0.053_968_253_968_085_306 0.021_869_488_527_368_108
-        -0.008_863_235_292_803_289 0.003_592_124_250_008_692_4 -0.001_455_795_885_573_463_4 0.000_589_768_099_468_826_8
-        -0.000_237_952_013_839_249_95 0.000_093_324_322_338_474_47 -0.000_032_086_614_037_935_99
-        6.934_046_420_948_954e-6;
+    tanh 20.0;
 }
