@@ -7,6 +7,7 @@
 
 use super::isa::{Isa, dispatched};
 use super::lines::{add_to, line, write};
+use super::map::copy_run;
 use super::reduce::{Sum, tree, tree_of, trees_of};
 use crate::scalar::Scalar;
 
@@ -126,7 +127,7 @@ pub(crate) unsafe fn backward<T: Scalar>(
                 sum(isa, row, x, g, gz, gs);
             }
             for (to, sum) in wanted.clone() {
-                gather(isa, to, sum, of.len);
+                copy_run(isa, (sum, 1), (to, 1), of.len, true);
             }
         }
     }
@@ -203,13 +204,5 @@ dispatched! {
                 (true, true) => {}
             }
         }
-    }
-}
-
-dispatched! {
-    /// Adds a row to another.
-    unsafe fn gather<T: Scalar>(to: *mut T, row: *const T, len: usize) {
-        // SAFETY: the caller's contract.
-        unsafe { add_to(to, line([row], 0, len), |[x]| x) }
     }
 }

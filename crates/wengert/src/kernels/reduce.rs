@@ -247,7 +247,7 @@ fn both<T: Scalar, F: Fold<T>, const S: usize>(mut a: Lanes<T, S>, b: Lanes<T, S
 ///
 /// # Safety
 /// The output's part of the contract of [`crate::kernels`].
-unsafe fn begin<T: Scalar, F: Fold<T>>(out: &Out<'_, T>) {
+pub(crate) unsafe fn begin<T: Scalar, F: Fold<T>>(out: &Out<'_, T>) {
     if !out.add {
         // SAFETY: the caller's contract.
         (0..out.len).for_each(|i| unsafe { out.data.add(i).write(F::EMPTY) });

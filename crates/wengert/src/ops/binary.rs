@@ -125,7 +125,7 @@ macro_rules! formula {
     (|$x:pat_param| $value:expr) => {
         |$x: [T; 2]| $value
     };
-    (fused |[$a:ident, $b:ident]| $value:expr) => {{
+    (fused, |[$a:ident, $b:ident]| $value:expr) => {{
         #[derive(Clone, Copy)]
         struct Formula;
 
@@ -158,23 +158,19 @@ macro_rules! function {
             Maximum => $with!(formula!(|[a, b]| larger(a, b))),
             Minimum => $with!(formula!(|[a, b]| smaller(a, b))),
             NegMul => $with!(formula!(|[a, b]| -(a * b))),
-            ExpSub => $with!(formula!(fused | [a, b] | (a - b).exp())),
-            Share => $with!(formula!(fused | [a, b] | if b == T::NEG_INFINITY { T::ZERO } else { (a - b).exp() })),
-            BceWithLogits => $with!(formula!(
-                fused | [x, t] | {
-                    let hinge = if x < T::ZERO { T::ZERO } else { x };
-                    hinge - x * t + (-x.abs()).exp().ln_1p()
-                }
-            )),
-            Bce => $with!(formula!(
-                fused | [x, t] | {
-                    let floor = T::from_f64(-100.0);
-                    let ln = |x: T| if x < floor { floor } else { x };
-                    (t - T::ONE) * ln((-x).ln_1p()) - t * ln(x.ln())
-                }
-            )),
+            ExpSub => $with!(formula!(fused, |[a, b]| (a - b).exp())),
+            Share => $with!(formula!(fused, |[a, b]| if b == T::NEG_INFINITY { T::ZERO } else { (a - b).exp() })),
+            BceWithLogits => $with!(formula!(fused, |[x, t]| {
+                let hinge = if x < T::ZERO { T::ZERO } else { x };
+                hinge - x * t + (-x.abs()).exp().ln_1p()
+            })),
+            Bce => $with!(formula!(fused, |[x, t]| {
+                let floor = T::from_f64(-100.0);
+                let ln = |x: T| if x < floor { floor } else { x };
+                (t - T::ONE) * ln((-x).ln_1p()) - t * ln(x.ln())
+            })),
             Pow => $with!(formula!(|[a, b]| a.powf(b))),
-            PowLn => $with!(formula!(fused | [a, b] | pow_ln(a, b))),
+            PowLn => $with!(formula!(fused, |[a, b]| pow_ln(a, b))),
             Atan2 => $with!(formula!(|[a, b]| a.atan2(b))),
             Hypot => $with!(formula!(|[a, b]| a.hypot(b))),
             Equal => $with!(formula!(|[a, b]| truth(a == b))),

@@ -41,13 +41,13 @@ macro_rules! functions {
             #[inline(always)]
             pub(super) unsafe fn value<T: Scalar>(self, m: &Machine<T>, x: Value<'_, T>, out: Out<'_, T>, p: f64) {
                 // SAFETY: the caller's contract.
-                unsafe { match self { $($name => map(m.isa, [x], out, Of::<rows::$name>::at(p))),* } }
+                unsafe { match self { $($name => map(m.isa, [x], out, Of::<rows::$name>::new(p))),* } }
             }
 
             /// The value at one number: the same bits.
             #[inline(always)]
             pub(super) fn value_at<T: Scalar>(self, isa: Isa, x: T, p: f64) -> T {
-                match self { $($name => at(isa, [x], Of::<rows::$name>::at(p))),* }
+                match self { $($name => at(isa, [x], Of::<rows::$name>::new(p))),* }
             }
 
             #[inline(always)]
@@ -60,13 +60,13 @@ macro_rules! functions {
             #[inline(always)]
             pub(super) unsafe fn slope<T: Scalar>(self, m: &Machine<T>, gt: [Value<'_, T>; 2], out: Out<'_, T>, p: f64) {
                 // SAFETY: the caller's contract.
-                unsafe { match self { $($name => map(m.isa, gt, out, Of::<rows::$name>::at(p))),* } }
+                unsafe { match self { $($name => map(m.isa, gt, out, Of::<rows::$name>::new(p))),* } }
             }
 
             /// The slope at one number: the same bits.
             #[inline(always)]
             pub(super) fn slope_at<T: Scalar>(self, isa: Isa, gt: [T; 2], p: f64) -> T {
-                match self { $($name => at(isa, gt, Of::<rows::$name>::at(p))),* }
+                match self { $($name => at(isa, gt, Of::<rows::$name>::new(p))),* }
             }
 
             pub(super) fn curvature<E: Emit>(self, e: &mut E, t: Id, p: f64) -> Curvature {
@@ -137,7 +137,7 @@ struct Of<F>(f64, PhantomData<F>);
 
 impl<F> Of<F> {
     #[inline(always)]
-    fn at(p: f64) -> Self {
+    fn new(p: f64) -> Self {
         Of(p, PhantomData)
     }
 }

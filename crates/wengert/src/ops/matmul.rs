@@ -72,6 +72,10 @@ fn split<N: Copy>(axes: &[N]) -> (&[N], N, N) {
     (batch, *rows, *columns)
 }
 
+/// Operands of a batch with up to so many elements are asked for while the
+/// product before is computed.
+const ASKED_FOR: usize = 8192;
+
 impl Matmul {
     pub(crate) fn name(&self) -> &'static str {
         if self.row.is_some() { "linear" } else { "matmul" }
@@ -187,7 +191,7 @@ impl Matmul {
                         let a = product.a.at(at_a + i * next_a);
                         let b = product.b.at(at_b + i * next_b);
                         // The next ones are on their way meanwhile.
-                        if (m + n) * k <= 8192 {
+                        if (m + n) * k <= ASKED_FOR {
                             a.at(next_a).ask(m, k);
                             b.at(next_b).ask(k, n);
                         }

@@ -2,6 +2,7 @@
 
 use super::{Emit, Id, Inferred, Interpreter, Op, Ref, Values, binary, elementwise, reduce, unary, view};
 use crate::kernels::norm::{self as kernel, Rows, Targets};
+use crate::kernels::reduce::{Sum, begin};
 use crate::kernels::{Machine, Out, Value, with_runs};
 use crate::scalar::Scalar;
 use crate::shape::Layout;
@@ -73,8 +74,7 @@ impl Norm {
             Forward { .. } => None,
             ToInput { g, .. } | ToWeight { g, .. } => Some(g),
         };
-        let [w, b] = self.affine();
-        [g, Some(self.x()), w, b].into_iter().flatten()
+        [g].into_iter().chain(self.inputs()).flatten()
     }
 
     pub(crate) fn infer<'a, T: Scalar>(&self, v: &'a impl Values<T>) -> Inferred<'a> {
@@ -126,10 +126,8 @@ impl Norm {
         let (x, w) = (v.value(self.x()), value_or_null(v, self.affine()[0]));
         let rows = self.rows(x);
         let add = to[0].is_some_and(|out| out.add);
-        for out in to[1..].iter().flatten().filter(|out| !out.add) {
-            // SAFETY: the output's memory.
-            (0..out.len).for_each(|j| unsafe { out.data.add(j).write(T::ZERO) });
-        }
+        // SAFETY: the caller's contract.
+        to[1..].iter().flatten().for_each(|out| unsafe { begin::<T, Sum>(out) });
         let [to_x, to_w, to_b] = to.map(|out| out.map_or(std::ptr::null_mut(), |out| out.data));
         let to = Targets { x: to_x, add, w: to_w, b: to_b };
         // SAFETY: the caller's contract; rows and weights without gaps, and

@@ -4,7 +4,7 @@ use core::mem::MaybeUninit;
 
 use super::dots::Dots;
 use super::kernels::{Kernels, Shape};
-use super::tile::{Tile, prefetch};
+use super::tile::Tile;
 use super::{GemmScalar, Mat, begin};
 
 /// How products are cut and packed for the caches which come with an
@@ -40,6 +40,9 @@ const MC: usize = 192;
 /// What a block of columns in [`dots`] may take, in bytes: it is read again for
 /// every few rows, and should stay in a second-level cache.
 const DOT_BLOCK: usize = 1 << 17;
+/// Rows which are further apart than this, in bytes, the processor does not
+/// foresee.
+const APART: usize = 1024;
 /// What packed memory is aligned to, in bytes: a line of cache, a vector.
 const ALIGN: usize = 64;
 
@@ -486,16 +489,15 @@ unsafe fn strips<T: GemmScalar>(
         };
         let last = width - (shape.vectors - 1) * kernels.lanes;
         let height = rows.packed.as_ref().map_or(shape.tiles.len(), |packed| packed.height);
-        // Each tile asks for a part of what the next strip reads in place: the
-        // rows of a large B are too far apart for the processor to foresee.
-        let apart = b_rs * size_of::<T>() as isize > 1024 && n * k * size_of::<T>() > kernels.caches.b_in_place;
-        let next = if rows.m > height && apart { n - j - width } else { 0 };
+        // Each tile asks for a part of what the next strip reads in place, if B
+        // is large.
+        let apart = b_rs > (APART / size_of::<T>()) as isize && !kernels.in_place(n, k, 1);
+        let next = if rows.m > height && apart { width.min(n - j - width) } else { 0 };
         let part = if next > 0 { k.div_ceil(rows.m.div_ceil(height)) } else { 0 };
         let mut i = 0;
         for (t, tile_rows) in even(rows.m, height).enumerate() {
-            for p in t * part..(t * part + part).min(k) {
-                let row = b.wrapping_offset(p as isize * b_rs).wrapping_add(width);
-                (0..width.min(next)).step_by(ALIGN / size_of::<T>()).for_each(|j| prefetch(row.wrapping_add(j)));
+            if t * part < k && next > 0 {
+                Mat { data: b, rs: b_rs, cs: 1 }.from(t * part, width).ask(part.min(k - t * part), next);
             }
             let a = match &rows.packed {
                 None => rows.a.from(i, 0),

@@ -54,7 +54,7 @@ impl<T> Mat<T> {
         let (apart, along, step) = if self.cs == 1 { (rows, columns, self.rs) } else { (columns, rows, self.cs) };
         for i in 0..apart {
             let line = self.data.wrapping_offset(i as isize * step);
-            (0..along).step_by(64 / size_of::<T>()).for_each(|j| tile::prefetch(line.wrapping_add(j)));
+            (0..along).step_by(tile::LINE / size_of::<T>()).for_each(|j| tile::prefetch(line.wrapping_add(j)));
         }
     }
 

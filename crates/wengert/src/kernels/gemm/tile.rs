@@ -32,7 +32,7 @@ const LONG_K: usize = 32;
 /// keep A and B waiting, as only so many lines can be under way.
 const LONGER_K: usize = 48;
 /// A line of cache, in bytes.
-const LINE: usize = 64;
+pub(super) const LINE: usize = 64;
 
 /// Computes a tile.
 ///
@@ -92,7 +92,7 @@ unsafe fn walk<V: Simd, const MR: usize, const NV: usize, const PARTIAL: bool>(t
         let zero = V::splat(V::Elem::default());
         let (mut even, mut odd) = ([[zero; NV]; MR], [[zero; NV]; MR]);
         let mut k = t.k;
-        let steps = if t.far && k >= LONGER_K { k / MR } else { 0 };
+        let steps = if t.far && k >= LONGER_K && !two_chains { k / MR } else { 0 };
         if k >= LONG_K {
             for i in 0..MR {
                 let row = t.c.wrapping_offset(i as isize * t.c_rs);
