@@ -1,6 +1,6 @@
 //! Matrix products.
 
-use super::{Id, Inferred, Interpreter, Op, Values, view};
+use super::{Id, Inferred, Interpreter, Op, Values, reduce};
 use crate::kernels::gemm::Mat;
 use crate::kernels::gemm::split::{Blocks, Product};
 use crate::kernels::map::copy;
@@ -123,6 +123,9 @@ impl Matmul {
         let product = self.first_product(operands, row, out, machine);
         // SAFETY: the caller's contract.
         unsafe {
+            if out.dims.len() == 2 && product.run_at_once() {
+                return;
+            }
             if out.dims.len() > 2 || Blocks::of(product.shape).is_some() {
                 return self.multiply_large(operands, row, out, machine);
             }
@@ -223,7 +226,8 @@ impl Matmul {
             e.give(b.x, to_b);
         }
         if let Some(row) = self.row {
-            e.give(row, view::same(g.x));
+            // A row belongs to one matrix, and is as long as its rows.
+            e.give_alike(row, reduce::sum(g.x, 1, false));
         }
     }
 }

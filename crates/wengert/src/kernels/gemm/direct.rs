@@ -284,6 +284,53 @@ pub(super) unsafe fn gemm<T: GemmScalar>(
     }
 }
 
+/// [`gemm`] of what is computed by one call of one kernel, which needs no
+/// scratch: small products, for which deciding how to cut them would take longer
+/// than they do. Says whether it was.
+///
+/// # Safety
+///
+/// As for [`gemm`].
+#[inline]
+pub(super) unsafe fn at_once<T: GemmScalar>(
+    kernels: &Kernels<T>,
+    [mut m, mut n, k]: [usize; 3],
+    [mut a, mut b]: [Mat<T>; 2],
+    c: *mut T,
+    rsc: isize,
+    start: Option<Mat<T>>,
+) -> bool {
+    if takes_dots(kernels, [m, n, k], a.cs, b.rs) {
+        let mut d = Dots { n, k, a: a.data, a_rs: a.rs, b: b.data, b_cs: b.cs, c, c_rs: rsc, c_cs: 1, start };
+        if m > n {
+            (d, m, n) = (d.transposed(m), n, m);
+        }
+        let fits = m <= kernels.dots.len() && n * k * size_of::<T>() <= DOT_BLOCK;
+        if fits {
+            // SAFETY: the caller's contract.
+            unsafe { (kernels.dots[m - 1])(&d) }
+        }
+        return fits;
+    }
+    if n == 1 && rsc == 1 && a.rs == 1 && start.is_none_or(|start| start.rs == 1) {
+        // A column is computed as a row.
+        (m, n, a, b) = (1, m, b.transposed(), a.transposed());
+    }
+    if !kernels.in_place(n, k, b.cs) || dot_columns(kernels, [m, n, k], a.cs) > 0 {
+        return false;
+    }
+    let (kernels, shape, width) = kernels.strip(m, n);
+    let fits = width == n && m <= shape.tiles.len();
+    if fits {
+        let last = n - (shape.vectors - 1) * kernels.lanes;
+        let (start, start_rs) = start.map_or((core::ptr::null(), 0), |start| (start.data, start.rs));
+        let tile = Tile { k, a, b: b.data, b_rs: b.rs, c, c_rs: rsc, last, start, start_rs, far: false };
+        // SAFETY: the caller's contract: these are all rows and columns.
+        unsafe { (shape.tiles[m - 1])(&tile) }
+    }
+    fits
+}
+
 /// The product by dot products, a few rows at a time.
 ///
 /// # Safety

@@ -4,7 +4,7 @@
 use core::mem::MaybeUninit;
 use core::ops::Range;
 
-use super::{GemmBackend, GemmScalar, Isa, Mat, gemm, scratch_len};
+use super::{GemmBackend, GemmScalar, Isa, Mat, direct, gemm, scratch_len};
 use crate::threads::{Pointer, Threads};
 
 /// Multiply-adds from which on a block is worth handing to another thread:
@@ -98,6 +98,21 @@ impl<T: GemmScalar + Send + Sync> Product<T> {
         let Product { backend, isa, shape: [m, n, k], a, b, c, rsc, start } = *self;
         // SAFETY: the caller's contract.
         unsafe { gemm(backend, isa, m, n, k, a, b, c, rsc, start, scratch) }
+    }
+
+    /// [`Product::run`], if that needs no scratch and is done by one call of a
+    /// kernel. Says whether it was.
+    ///
+    /// # Safety
+    ///
+    /// As for [`gemm`].
+    #[inline(always)]
+    pub(crate) unsafe fn run_at_once(&self) -> bool {
+        let Product { backend, isa, shape, a, b, c, rsc, start } = *self;
+        // SAFETY: the caller's contract.
+        backend != GemmBackend::MatrixMultiply
+            && !shape.contains(&0)
+            && unsafe { direct::at_once(T::kernels(isa), shape, [a, b], c, rsc, start) }
     }
 
     /// The part of it which gives a block of C.
