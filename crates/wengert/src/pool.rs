@@ -43,6 +43,8 @@ pub(crate) struct Pool {
     arena: Arena,
     slots: Vec<Slot>,
     free: [Held; CLASSES],
+    /// The largest class in use.
+    largest: u8,
 }
 
 const CLASSES: usize = 256;
@@ -62,7 +64,7 @@ fn class(bytes: usize) -> (u8, usize) {
 
 impl Default for Pool {
     fn default() -> Self {
-        Pool { arena: Arena::default(), slots: Vec::new(), free: [Held::NONE; CLASSES] }
+        Pool { arena: Arena::default(), slots: Vec::new(), free: [Held::NONE; CLASSES], largest: 0 }
     }
 }
 
@@ -71,7 +73,8 @@ impl Pool {
     pub(crate) fn reset(&mut self) {
         self.arena.reset();
         self.slots.clear();
-        self.free = [Held::NONE; CLASSES];
+        self.free[..=self.largest as usize].fill(Held::NONE);
+        self.largest = 0;
     }
 
     /// What is noted down of the tensors, beside their memory.
@@ -91,6 +94,7 @@ impl Pool {
             self.free[class as usize] = self.slots[free.0 as usize].next;
             free
         } else {
+            self.largest = self.largest.max(class);
             self.slots.push(Slot {
                 data: memory(&self.arena),
                 layout: NonNull::from(&Layout::SCALAR),

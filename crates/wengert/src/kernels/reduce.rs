@@ -194,6 +194,10 @@ fn lanes<T: Scalar, F: Fold<T>, const N: usize, const S: usize>(x: [&[T]; N], f:
                 lanes[j] = F::fold(lanes[j], y);
             }
         }
+        // So few are folded before vectors have been halved.
+        if len < LANES / 2 {
+            return rest.map(|lanes| lanes[..len].iter().fold(F::EMPTY, |sum, &x| F::fold(sum, x)));
+        }
         narrow = both::<T, F, S>(narrow, rest);
     }
     // The compiler shall see whole vectors go to memory here: from the halves
@@ -432,6 +436,13 @@ unsafe fn fold_block<T: Scalar, F: Fold<T>, const N: usize>(
             *to = F::fold(*to, F::fold(low, high));
         }
         i += TOGETHER;
+    }
+    if i + 4 <= rows {
+        for (j, to) in to.iter_mut().enumerate() {
+            let pair = |k: usize| F::fold(at(i + k, j), at(i + k + 1, j));
+            *to = F::fold(*to, F::fold(pair(0), pair(2)));
+        }
+        i += 4;
     }
     while i < rows {
         for (j, to) in to.iter_mut().enumerate() {

@@ -120,16 +120,11 @@ impl Matmul {
             unsafe { copy(machine.isa, strided, out) };
             out.add = true;
         }
-        let product = self.first_product(operands, row, out, machine);
         // SAFETY: the caller's contract.
         unsafe {
-            if out.dims.len() == 2 && product.run_at_once() {
-                return;
+            if out.dims.len() > 2 || !self.first_product(operands, row, out, machine).run_at_once() {
+                self.multiply_large(operands, row, out, machine);
             }
-            if out.dims.len() > 2 || Blocks::of(product.shape).is_some() {
-                return self.multiply_large(operands, row, out, machine);
-            }
-            machine.with_scratch(product.scratch_len(), move |scratch| product.run(scratch));
         }
     }
 
@@ -152,7 +147,7 @@ impl Matmul {
         Product { backend, isa, shape: [m, n, k], a: self.a.first(a), b: self.b.first(b), c, rsc, start }
     }
 
-    /// Products of several matrices, and those which may be cut.
+    /// Products of several matrices, and those which are cut.
     #[inline(never)]
     unsafe fn multiply_large<T: Scalar>(
         &self,
@@ -165,14 +160,13 @@ impl Matmul {
         let (batch, ..) = split(out.dims);
         if batch.is_empty() {
             let threads = &*machine.threads.borrow();
-            if threads.count() > 1
-                && let Some(blocks) = Blocks::of(product.shape)
-            {
-                let scratch = threads.count() * product.scratch_len_of(blocks);
-                // SAFETY: the caller's contract.
-                return machine
-                    .with_scratch(scratch, |scratch| unsafe { product.run_blocks(threads, blocks, scratch) });
-            }
+            // SAFETY: the caller's contract.
+            return match Blocks::of(product.shape).filter(|_| threads.count() > 1) {
+                Some(blocks) => machine.with_scratch(threads.count() * product.scratch_len_of(blocks), |scratch| {
+                    unsafe { product.run_blocks(threads, blocks, scratch) }
+                }),
+                None => machine.with_scratch(product.scratch_len(), |scratch| unsafe { product.run(scratch) }),
+            };
         }
         let [over_a, over_b] = [(self.a, a), (self.b, b)].map(|(side, x)| {
             let ((dims, ..), (strides, ..)) = (side.matrix(x.layout.dims), side.matrix(x.layout.strides));
