@@ -7,14 +7,15 @@ use smallvec::SmallVec;
 use crate::gradients::Gradients;
 use crate::kernels::fused::{MAX_INPUTS, Target};
 use crate::kernels::map::copy;
-use crate::kernels::reduce::sum_of_products;
+use crate::kernels::reduce::{product_with_row, sum_of_products};
 use crate::kernels::{Out, Value};
 use crate::layouts::Layouts;
-use crate::ops::binary::{Binary, Function};
+use crate::ops::binary::{self, Binary, Function};
 use crate::ops::custom::Custom;
 use crate::ops::fused::Fused;
 use crate::ops::leaf::Leaf;
 use crate::ops::norm::Norm;
+use crate::ops::unary::UnaryGrad;
 use crate::ops::{Emit, Id, Inferred, Interpreter, List, Op, Place, Values, reduce, view};
 use crate::pool::{Held, Pool};
 use crate::scalar::Scalar;
@@ -162,6 +163,37 @@ impl<T: Scalar> Emit for Plain<'_, T> {
         if self.wants(x) {
             self.give_shaped(x, &op);
         }
+    }
+
+    /// In the memory of the cotangent, if nobody else needs that.
+    #[inline(always)]
+    fn give_last(&mut self, x: Id, op: UnaryGrad) {
+        if self.wants(x) {
+            let out = self.handed_over(x, op.g).unwrap_or_else(|| self.out(x));
+            // SAFETY: as in `give_shaped`; or the output is the first operand.
+            unsafe { op.run(self, out, &self.tape.machine) }
+        }
+    }
+
+    /// In one pass, where one is a long row and the other has many.
+    fn give_product(&mut self, [a, b]: [Id; 2], g: Id) {
+        const LONG: usize = 128;
+        let fits = |x, row| {
+            let row = self.value(row).layout;
+            row.len >= LONG && row.contiguous && self.sums_products(row, g, x)
+        };
+        let pair = match self.wants(a) && self.wants(b) {
+            true if fits(a, b) => Some([a, b]),
+            true if fits(b, a) => Some([b, a]),
+            _ => None,
+        };
+        let Some([x, row]) = pair else {
+            self.give(a, binary::mul(g, b));
+            return self.give(b, binary::mul(g, a));
+        };
+        let (to_x, to_row) = (self.out(x), self.out(row));
+        // SAFETY: as in `give_shaped`.
+        unsafe { product_with_row(self.tape.machine.isa, [g, x, row].map(|x| self.value(x)), to_x, to_row) }
     }
 
     fn give(&mut self, x: Id, op: Op) {
@@ -379,6 +411,24 @@ impl<'a, T: Scalar> Plain<'a, T> {
         let (data, add) = self.target(x);
         let layout = self.tape.value(x).layout;
         Out { data, dims: layout.dims, len: layout.len, add }
+    }
+
+    /// The memory of the cotangent `g`, of the shape of `x`, as the adjoint of
+    /// `x`: if it is the first contribution, and nobody else has the memory.
+    #[inline(always)]
+    fn handed_over(&mut self, x: Id, g: Id) -> Option<Out<'a, T>> {
+        let (held, entry) = (self.held(g), self.tape.entry(x));
+        if held == Held::NONE || entry.is_leaf() || self.is_pending(x) {
+            return None;
+        }
+        let data = self.sweep.pool.exclusive(held)?;
+        // SAFETY: held by the caller.
+        let Layout { dims, len, contiguous, .. } = *unsafe { self.sweep.pool.value::<T>(held) }.layout;
+        contiguous.then(|| {
+            self.sweep.pool.retain(held);
+            self.set(x, held);
+            Out { data, dims, len, add: false }
+        })
     }
 
     /// Where a contribution to `x` goes, and whether to add to it: memory of

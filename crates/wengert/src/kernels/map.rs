@@ -18,6 +18,9 @@ pub(super) const BLOCK: usize = 256;
 pub(crate) trait Elementwise<T, const N: usize>: Copy {
     /// Whether that makes a difference.
     const FUSES: bool;
+    /// Whether the output may be the memory of the first operand: then there is
+    /// a loop for that.
+    const IN_PLACE: bool = false;
     fn at<const FMA: bool>(self, x: [T; N]) -> T;
 }
 
@@ -37,7 +40,8 @@ impl<T, const N: usize, F: Fn([T; N]) -> T + Copy> Elementwise<T, N> for F {
 /// compiled once per instruction set, and gives the same bits for every layout.
 ///
 /// # Safety
-/// The contract of [`crate::kernels`].
+/// The contract of [`crate::kernels`]; but if the function works in place, and
+/// nothing is added, the output may be the first operand, element by element.
 pub(crate) unsafe fn map<T: Scalar, const N: usize>(
     isa: Isa,
     inputs: [Value<'_, T>; N],
@@ -207,6 +211,12 @@ dispatched! {
             if add {
                 for i in 0..n {
                     *to.add(i) += f.at::<FMA>(from_fn(|k| *from[k].add(i)));
+                }
+            } else if F::IN_PLACE && std::ptr::eq(from[0], to) {
+                // Named as what it is, so that the loop is seen to be one over
+                // elements which do not depend on each other.
+                for i in 0..n {
+                    to.add(i).write(f.at::<FMA>(from_fn(|k| if k == 0 { *to.add(i) } else { *from[k].add(i) })));
                 }
             } else {
                 for i in 0..n {

@@ -3,7 +3,7 @@
 use std::array::from_fn;
 
 use super::isa::{Isa, dispatched};
-use super::map::copy;
+use super::map::{self, copy};
 use super::nest::Nest;
 use super::{Machine, Out, Value};
 use crate::real::exp;
@@ -371,6 +371,11 @@ dispatched! {
     }
 }
 
+/// How many rows are folded before what they make is folded with the rest, and
+/// how many columns at a time.
+const TREE: usize = 256;
+const STRIP: usize = 1024;
+
 /// Folds `f` of the rows of planes together into one row, eight at a time; many
 /// rows in blocks, as [`tree`] does.
 ///
@@ -386,20 +391,18 @@ unsafe fn columns<T: Scalar, F: Fold<T>, const N: usize>(
     to: *mut T,
     f: &impl Fn([T; N]) -> T,
 ) {
-    const STRIP: usize = 1024;
-    const ROWS: usize = 256;
-    if rows <= ROWS {
+    if rows <= TREE {
         // SAFETY: the caller's contract.
         return unsafe { fold_block::<T, F, N>(x, row, rows, len, to, f) };
     }
     let mut sums = [F::EMPTY; STRIP];
     for at in (0..len).step_by(STRIP) {
         let n = STRIP.min(len - at);
-        for first in (0..rows).step_by(ROWS) {
+        for first in (0..rows).step_by(TREE) {
             // SAFETY: rows and columns of the planes.
             unsafe {
                 let x = x.map(|x| x.add(at).offset(first as isize * row));
-                fold_block::<T, F, N>(x, row, ROWS.min(rows - first), n, sums.as_mut_ptr(), f);
+                fold_block::<T, F, N>(x, row, TREE.min(rows - first), n, sums.as_mut_ptr(), f);
                 let to = std::slice::from_raw_parts_mut(to.add(at), n);
                 for (to, sum) in to.iter_mut().zip(&mut sums) {
                     *to = F::fold(*to, *sum);
@@ -463,20 +466,56 @@ pub(crate) unsafe fn sum_of_products<T: Scalar>(isa: Isa, x: [Value<'_, T>; 2], 
     unsafe { begin::<T, Sum>(&out) };
     if let Some(rows) = x[0].layout.len.checked_div(out.len) {
         // SAFETY: the caller's contract.
-        unsafe { add_products(isa, x.map(|x| x.data), rows, out.len, out.data) }
+        unsafe { add_products(isa, x.map(|x| x.data), out.len as isize, rows, out.len, out.data) }
+    }
+}
+
+/// The derivative of `x b` by a cotangent `g`, where `b` is a row: `g b` to `x`,
+/// and `Σ g x`, as [`sum_of_products`] has it, to the row. A few rows at a time,
+/// so that `g` comes from far away once.
+///
+/// # Safety
+/// The contract of [`crate::kernels`], for both outputs; all are contiguous, `g`
+/// and `x` of one shape, of which that of `b` is the end.
+pub(crate) unsafe fn product_with_row<T: Scalar>(
+    isa: Isa,
+    [g, x, b]: [Value<'_, T>; 3],
+    to_x: Out<'_, T>,
+    to_row: Out<'_, T>,
+) {
+    const ROWS: usize = 32;
+    let (len, rows) = (b.layout.len, g.layout.len / b.layout.len);
+    let mut sums = [T::ZERO; STRIP];
+    // SAFETY: the caller's contract: these rows and columns exist.
+    unsafe {
+        begin::<T, Sum>(&to_row);
+        for (at, block) in (0..len).step_by(STRIP).flat_map(|at| (0..rows).step_by(TREE).map(move |i| (at, i))) {
+            let (n, end) = (STRIP.min(len - at), rows.min(block + TREE));
+            for first in (block..end).step_by(ROWS) {
+                let last = end.min(first + ROWS);
+                let from = [g.data, x.data].map(|x| x.add(first * len + at));
+                add_products(isa, from, len as isize, last - first, n, sums.as_mut_ptr());
+                for i in (first..last).map(|i| i * len + at) {
+                    let from = [g.data.add(i), b.data.add(at)];
+                    map::run(isa, from, to_x.data.add(i), n, to_x.add, |[g, b]: [T; 2]| g * b);
+                }
+            }
+            map::run(isa, [sums.as_ptr()], to_row.data.add(at), n, true, |[x]: [T; 1]| x);
+            sums.fill(T::ZERO);
+        }
     }
 }
 
 dispatched! {
     /// Adds the products of two planes, summed over the rows, to one row.
-    unsafe fn add_products<T: Scalar>(x: [*const T; 2], rows: usize, len: usize, to: *mut T) {
+    unsafe fn add_products<T: Scalar>(x: [*const T; 2], row: isize, rows: usize, len: usize, to: *mut T) {
         // SAFETY: the caller's contract.
         unsafe {
             if len == 1 {
                 let x = x.map(|x| std::slice::from_raw_parts(x, rows));
                 *to += tree_of::<T, Sum, 2>(x, |[a, b]| a * b);
             } else {
-                columns::<T, Sum, 2>(x, len as isize, rows, len, to, &|[a, b]| a * b);
+                columns::<T, Sum, 2>(x, row, rows, len, to, &|[a, b]| a * b);
             }
         }
     }

@@ -261,10 +261,7 @@ impl Binary {
                 e.give(a, view::same(g));
                 e.give(b, unary::neg(g));
             }
-            Mul => {
-                e.give(a, mul(g, b));
-                e.give(b, mul(g, a));
-            }
+            Mul => e.give_product([a, b], g),
             Div => {
                 // To a: g / b; to b: -(g / b) y
                 let q = e.op(div(g, b));

@@ -162,6 +162,7 @@ impl<T: Scalar, F: Row> Elementwise<T, 1> for Of<F> {
 
 impl<T: Scalar, F: Row> Elementwise<T, 2> for Of<F> {
     const FUSES: bool = F::FUNCTION.fuses()[1];
+    const IN_PLACE: bool = true;
 
     #[inline(always)]
     fn at<const FMA: bool>(self, [g, t]: [T; 2]) -> T {

@@ -162,9 +162,10 @@ impl Matmul {
             let threads = &*machine.threads.borrow();
             // SAFETY: the caller's contract.
             return match Blocks::of(product.shape).filter(|_| threads.count() > 1) {
-                Some(blocks) => machine.with_scratch(threads.count() * product.scratch_len_of(blocks), |scratch| {
-                    unsafe { product.run_blocks(threads, blocks, scratch) }
-                }),
+                Some(blocks) => machine
+                    .with_scratch(threads.count() * product.scratch_len_of(blocks), |scratch| unsafe {
+                        product.run_blocks(threads, blocks, scratch)
+                    }),
                 None => machine.with_scratch(product.scratch_len(), |scratch| unsafe { product.run(scratch) }),
             };
         }

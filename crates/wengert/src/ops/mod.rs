@@ -240,6 +240,19 @@ pub(crate) trait Emit {
         self.give(x, op);
     }
 
+    /// [`Emit::give_alike`] of the last use of the cotangent.
+    #[inline(always)]
+    fn give_last(&mut self, x: Id, op: UnaryGrad) {
+        self.give_alike(x, Op::UnaryGrad(op));
+    }
+
+    /// `g b` to `a`, and `g a` to `b`.
+    #[inline(always)]
+    fn give_product(&mut self, [a, b]: [Id; 2], g: Id) {
+        self.give(a, binary::mul(g, b));
+        self.give(b, binary::mul(g, a));
+    }
+
     fn mul(&mut self, a: Id, b: Id) -> Id {
         self.op(binary::mul(a, b))
     }

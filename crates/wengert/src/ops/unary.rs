@@ -133,7 +133,7 @@ impl Unary {
         let Unary { f, x, p } = self;
         match f.derivative(x, y, g, p) {
             Derivative::Op(op) => e.give(x, op),
-            Derivative::From(t) => e.give_alike(x, Op::UnaryGrad(UnaryGrad { f, g, t, p })),
+            Derivative::From(t) => e.give_last(x, UnaryGrad { f, g, t, p }),
         }
     }
 }
