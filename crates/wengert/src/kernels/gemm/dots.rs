@@ -104,6 +104,12 @@ unsafe fn dot_block<V: Simd, const MR: usize, const NC: usize, const CHAINS: usi
         }
         let sums = sum_each(parts, (MR * NC).next_power_of_two());
         for i in 0..MR {
+            if d.c_cs == 1 && columns >= NC && d.start.is_none() {
+                // Known to be so many, and side by side: a vector, or part of one.
+                let to = d.c.offset(i as isize * d.c_rs).add(j);
+                to.copy_from_nonoverlapping(sums[i * NC..].as_ptr(), NC);
+                continue;
+            }
             for v in 0..NC.min(columns) {
                 let to = d.c.offset(i as isize * d.c_rs + (j + v) as isize * d.c_cs);
                 let sum = sums[i * NC + v];
