@@ -181,3 +181,69 @@ fn normalisations_give_to_all_they_want_at_once() {
         }
     }
 }
+
+/// A cotangent whose memory becomes its result's: not if another has it too, if
+/// something is there to add to, or if it was asked for.
+#[test]
+fn memory_of_cotangents_is_handed_over() {
+    let tape = Tape::new_f64();
+    let x = tape.linspace(-1.0, 1.0, 40).reshape([5, 8]).require_grad();
+    let through = |f: &dyn for<'t> Fn(Tensor<'t, f64>) -> Tensor<'t, f64>| {
+        let loss = (f(x).square() * tape.linspace(1.0, 2.0, 40).reshape([5, 8])).sum();
+        let ([dx], grads) = (loss.grad([x]), loss.backward());
+        let got = grads.get(x).unwrap();
+        assert!(got.as_slice().iter().zip(dx.to_vec()).all(|(a, b)| (a - b).abs() < 1e-14));
+    };
+    through(&|x| (x * 2.0).tanh().sigmoid().exp());
+    // From and to other layouts.
+    through(&|x| (x * 2.0).t().tanh().t());
+    through(&|x| (x * 2.0).t().tanh().contiguous().sigmoid().reshape([5, 8]));
+    // Shared by two, and met twice.
+    through(&|x| {
+        let (a, b) = ((x * 2.0).tanh(), (x * 3.0).tanh());
+        a + b
+    });
+    through(&|x| {
+        let y = x * 2.0;
+        y.tanh() + y.sigmoid() * y.gelu()
+    });
+
+    let y = x * 2.0;
+    let t = y.tanh();
+    t.retain_grad();
+    let grads = t.square().sum().backward();
+    assert_eq!(grads.get(t).unwrap().as_slice(), (t * 2.0).as_slice());
+}
+
+/// The derivative of a product with a row, to both in one pass: of more rows
+/// and columns than are summed at a time.
+#[test]
+fn a_product_with_a_long_row() {
+    let shapes: &[(&[usize], &[usize])] = if cfg!(miri) {
+        &[(&[3, 130], &[130])]
+    } else {
+        &[(&[600, 150], &[150]), (&[3, 40, 1100], &[1, 1100]), (&[2, 3, 130], &[3, 130])]
+    };
+    for &(dims, row) in shapes {
+        let tape = Tape::new_f64();
+        let count = dims.iter().product();
+        let x = tape.linspace(-1.0, 1.0, count).reshape(dims).require_grad();
+        let b = tape.linspace(0.5, 1.5, row.iter().product()).reshape(row).require_grad();
+        let g = tape.linspace(1.0, 3.0, count).sin().reshape(dims);
+        for flip in [false, true] {
+            // Once alone, once where something is there already.
+            for again in [0.0, 0.25] {
+                let product = if flip { b * x } else { x * b };
+                let loss = (product * g).sum() + (x.sum() + b.sum()) * again;
+                let ([dx, db], grads) = (loss.grad([x, b]), loss.backward());
+                for (x, want) in [(x, dx), (b, db)] {
+                    let got = grads.get(x).unwrap();
+                    let close = |(a, b): (&f64, f64)| (a - b).abs() < 1e-12 * (1.0 + b.abs());
+                    assert!(got.as_slice().iter().zip(want.to_vec()).all(close), "{dims:?} {flip} {again}");
+                }
+            }
+        }
+        let want: Vec<f64> = (g * b).to_vec();
+        assert_eq!((x * b * g).sum().backward().get(x).unwrap().as_slice(), want);
+    }
+}

@@ -160,14 +160,14 @@ impl Matmul {
         let (batch, ..) = split(out.dims);
         if batch.is_empty() {
             let threads = &*machine.threads.borrow();
-            // SAFETY: the caller's contract.
-            return match Blocks::of(product.shape).filter(|_| threads.count() > 1) {
-                Some(blocks) => machine
-                    .with_scratch(threads.count() * product.scratch_len_of(blocks), |scratch| unsafe {
-                        product.run_blocks(threads, blocks, scratch)
-                    }),
-                None => machine.with_scratch(product.scratch_len(), |scratch| unsafe { product.run(scratch) }),
-            };
+            let blocks = Blocks::of(product.shape).filter(|_| threads.count() > 1);
+            let scratch = blocks.map_or(product.scratch_len(), |b| threads.count() * product.scratch_len_of(b));
+            return machine.with_scratch(scratch, |scratch| match blocks {
+                // SAFETY: the caller's contract.
+                Some(blocks) => unsafe { product.run_blocks(threads, blocks, scratch) },
+                // SAFETY: as above.
+                None => unsafe { product.run(scratch) },
+            });
         }
         let [over_a, over_b] = [(self.a, a), (self.b, b)].map(|(side, x)| {
             let ((dims, ..), (strides, ..)) = (side.matrix(x.layout.dims), side.matrix(x.layout.strides));

@@ -4,11 +4,11 @@
 #[cfg(all(target_arch = "x86_64", not(miri)))]
 use core::arch::x86_64::{__m128, __m128d, __m256, __m256d, __m512, __m512d};
 
-use super::direct::Caches;
 use super::dots::{self, Dots};
 #[cfg(any(not(target_arch = "x86_64"), miri, test))]
 use super::lanes::Lanes;
 use super::pack;
+use super::plan::Caches;
 use super::simd::Simd;
 use super::tile::{self, Tile};
 #[cfg(all(target_arch = "x86_64", not(miri)))]

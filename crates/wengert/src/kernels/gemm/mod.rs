@@ -5,7 +5,7 @@
 //! * `tile.rs`, `dots.rs` and `pack.rs` have the inner loops, generic over the
 //!   vector;
 //! * `kernels.rs` compiles them for each instruction set;
-//! * `direct.rs` cuts a product into tiles;
+//! * `plan.rs` decides how a product is cut and what is packed, `direct.rs` does it;
 //! * `mm.rs` hands it to the matrixmultiply crate instead;
 //! * `split.rs` cuts a large product into blocks for several threads.
 
@@ -16,6 +16,7 @@ mod kernels;
 mod lanes;
 mod mm;
 mod pack;
+mod plan;
 mod simd;
 pub(crate) mod split;
 #[cfg(test)]
@@ -139,7 +140,7 @@ pub(crate) fn scratch_len<T: GemmScalar>(
 ) -> usize {
     match backend {
         GemmBackend::MatrixMultiply => 0,
-        GemmBackend::Auto | GemmBackend::Direct => direct::scratch_len(T::kernels(isa), [m, n, k], a, b),
+        GemmBackend::Auto | GemmBackend::Direct => plan::scratch_len(T::kernels(isa), [m, n, k], a, b),
     }
 }
 

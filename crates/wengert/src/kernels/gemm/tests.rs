@@ -3,7 +3,7 @@
 use core::mem::MaybeUninit;
 
 use super::kernels::{self, Kernels};
-use super::{GemmBackend, GemmScalar, Isa, Mat, direct, gemm, scratch_len};
+use super::{GemmBackend, GemmScalar, Isa, Mat, direct, gemm, plan, scratch_len};
 
 /// What the tests need of f32 and f64.
 trait Element: GemmScalar {
@@ -332,7 +332,7 @@ fn kernels_of_other_targets() {
                 let mut c = vec![T::NAN; m * n];
                 let steps = [&a, &b].map(|x| (x.mat().rs, x.mat().cs));
                 let mut scratch =
-                    vec![MaybeUninit::uninit(); direct::scratch_len(kernels, [m, n, k], steps[0], steps[1])];
+                    vec![MaybeUninit::uninit(); plan::scratch_len(kernels, [m, n, k], steps[0], steps[1])];
                 // SAFETY: the operands own what their strides reach, C has m rows
                 // of n, and these kernels ask for nothing special of the machine.
                 unsafe {

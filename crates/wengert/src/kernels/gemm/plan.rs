@@ -1,0 +1,202 @@
+//! Decides how a product is cut into blocks and tiles, and what is packed.
+
+use super::kernels::{Kernels, Shape};
+
+/// How products are cut and packed for the caches which come with an
+/// instruction set, by measurement.
+pub(super) struct Caches {
+    /// How much of B, in bytes, may be read in place again and again.
+    pub(super) b_in_place: usize,
+    /// Up to this many rows, a larger B is not worth a copy either.
+    pub(super) few_rows: usize,
+    /// Up to this many rows, B is packed by slivers just before their use, with
+    /// more by panels.
+    pub(super) sliver_rows: usize,
+    /// The same where the rows of A are not contiguous.
+    pub(super) apart_sliver_rows: usize,
+    /// The columns of a panel of B, and its k in bytes of one column.
+    pub(super) nc: usize,
+    pub(super) panel_kc: usize,
+    /// From this many columns on, A is packed too where B is by panels.
+    pub(super) pack_a: usize,
+    /// The same where the rows of A are not contiguous.
+    pub(super) pack_apart_a: usize,
+    /// From how many vectors of k on dot products beat tiles, for up to 1, 4 and
+    /// 16 rows.
+    pub(super) dots_from: [usize; 3],
+}
+
+/// The k of a block of B, when B is larger than it may be in place: a sliver
+/// then stays in a first-level cache.
+const KC: usize = 256;
+/// The rows of A which go over one panel of B: with `panel_kc`, they stay in a
+/// second-level cache. A multiple of the heights of the tallest tiles.
+const MC: usize = 192;
+/// What packed memory is aligned to, in bytes: a line of cache, a vector.
+pub(super) const ALIGN: usize = 64;
+
+/// The blocks a product is cut into: nc columns, then kc terms, then mc rows.
+pub(super) struct Plan {
+    pub(super) nc: usize,
+    pub(super) kc: usize,
+    pub(super) mc: usize,
+    /// Whether each kc x nc block of B is packed, and each mc x kc block of A.
+    pub(super) pack_b: bool,
+    pub(super) pack_a: bool,
+}
+
+impl Plan {
+    pub(super) fn new<T>(kernels: &Kernels<T>, [m, n, k]: [usize; 3], a_cs: isize, b_cs: isize) -> Plan {
+        let caches = kernels.caches;
+        let whole = Plan { nc: n, kc: k, mc: m, pack_b: false, pack_a: false };
+        // One column has any stride, but kernels without masks read whole vectors.
+        if n == 1 && !kernels.pads(1) || kernels.in_place(n, k, b_cs) {
+            return whole;
+        }
+        if b_cs == 1 && !kernels.pads(n) && m <= caches.few_rows {
+            return Plan { kc: KC, ..whole };
+        }
+        let (sliver_rows, pack_a) = match a_cs {
+            1 => (caches.sliver_rows, caches.pack_a),
+            _ => (caches.apart_sliver_rows, caches.pack_apart_a),
+        };
+        if m <= sliver_rows {
+            let width = kernels.main_shape(m).vectors * kernels.lanes;
+            Plan { nc: width, kc: KC, pack_b: true, ..whole }
+        } else {
+            let kc = caches.panel_kc / size_of::<T>();
+            Plan { nc: caches.nc, kc, mc: MC, pack_b: true, pack_a: n >= pack_a }
+        }
+    }
+
+    /// How many elements of scratch a block of B takes, and one of A.
+    pub(super) fn packed<T>(&self, kernels: &Kernels<T>, [m, n, k]: [usize; 3]) -> [usize; 2] {
+        let kc = self.kc.min(k);
+        let columns = if self.pack_b { kernels.padded(self.nc.min(n)) } else { 0 };
+        let rows = if self.pack_a {
+            let height = kernels.packed_height();
+            self.mc.min(m).div_ceil(height) * kernels.padded(height)
+        } else {
+            0
+        };
+        [columns * kc, rows * kc]
+    }
+
+    pub(super) fn scratch_len<T>(&self, kernels: &Kernels<T>, mnk: [usize; 3]) -> usize {
+        if !self.pack_b {
+            return 0;
+        }
+        let [b, a] = self.packed(kernels, mnk);
+        b + a + ALIGN / size_of::<T>()
+    }
+}
+
+impl<T> Kernels<T> {
+    /// The shape of tile for m rows and n whole vectors of columns: a wide one
+    /// if that takes all the rows at once, else a squarish one.
+    pub(super) fn shape(&self, m: usize, n: usize) -> &Shape<T> {
+        let fits = |s: &&Shape<T>| s.vectors <= n && (s.vectors <= 2 || m <= s.tiles.len());
+        self.shapes.iter().find(fits).unwrap_or(&self.shapes[self.shapes.len() - 1])
+    }
+
+    /// The shape for m rows and plenty of columns.
+    pub(super) fn main_shape(&self, m: usize) -> &Shape<T> {
+        self.shape(m, usize::MAX)
+    }
+
+    /// How many rows a tile of packed rows has at most.
+    pub(super) fn packed_height(&self) -> usize {
+        self.main_shape(usize::MAX).tiles.len()
+    }
+
+    /// Whether n columns leave some to be padded to a whole vector.
+    pub(super) fn pads(&self, n: usize) -> bool {
+        !self.masks && n & (self.lanes - 1) != 0
+    }
+
+    /// Whether a k x n matrix B with this column stride is read in place, in
+    /// one block: then no plan is needed.
+    pub(super) fn in_place(&self, n: usize, k: usize, b_cs: isize) -> bool {
+        b_cs == 1 && !self.pads(n) && n * k * size_of::<T>() <= self.caches.b_in_place
+    }
+
+    /// How many vectors n columns fill, the last perhaps in part.
+    fn vectors(&self, n: usize) -> usize {
+        // A shift, since lanes are a power of two and division is slow.
+        (n + self.lanes - 1) >> self.lanes.trailing_zeros()
+    }
+
+    /// n columns, padded to whole vectors.
+    pub(super) fn padded(&self, n: usize) -> usize {
+        (n + self.lanes - 1) & !(self.lanes - 1)
+    }
+
+    /// The next columns to compute, out of n: the kernels to use, the shape of
+    /// their tiles, and how many columns those take.
+    pub(super) fn strip(&self, m: usize, n: usize) -> (&Kernels<T>, &Shape<T>, usize) {
+        let vectors = match self.narrow {
+            Some(narrow) if n <= narrow.lanes => return narrow.strip(m, n),
+            // A last vector at most half full is left to the narrow kernels.
+            Some(narrow) => self.vectors(n - narrow.lanes),
+            None if self.masks => self.vectors(n),
+            None => n >> self.lanes.trailing_zeros(),
+        };
+        let shape = self.shape(m, vectors);
+        (self, shape, n.min(shape.vectors * self.lanes))
+    }
+}
+
+/// Whether few rows meet few columns along contiguous k: then it is the k which
+/// fill the vectors.
+pub(super) fn takes_dots<T>(kernels: &Kernels<T>, [m, n, k]: [usize; 3], a_cs: isize, b_rs: isize) -> bool {
+    // Tiles spend on transposing what dot products spend on the sums over
+    // lanes: the more rows, the longer k must be.
+    let [one, few, some] = kernels.caches.dots_from;
+    let vectors = match m.min(n) {
+        1 => one,
+        2..=4 => few,
+        5..=16 => some,
+        _ => return false,
+    };
+    a_cs == 1 && b_rs == 1 && k >= vectors * kernels.lanes
+}
+
+/// How many of the last columns are left to dot products, since they would
+/// fill so little of a vector.
+pub(super) fn dot_columns<T>(kernels: &Kernels<T>, [m, n, k]: [usize; 3], a_cs: isize) -> usize {
+    match n & (kernels.lanes - 1) {
+        last @ 1..=2 if n > last && m > 4 && k >= kernels.lanes && a_cs == 1 => last,
+        _ => 0,
+    }
+}
+
+/// The columns which fill whole vectors, and the others if these have to be
+/// padded although B is read in place.
+pub(super) fn whole_columns<T>(kernels: &Kernels<T>, n: usize, b_cs: isize) -> [usize; 2] {
+    let rest = if b_cs == 1 && kernels.pads(n) { n & (kernels.lanes - 1) } else { 0 };
+    [n - rest, rest]
+}
+
+/// See [`super::scratch_len`].
+pub(super) fn scratch_len<T>(
+    kernels: &Kernels<T>,
+    [m, n, k]: [usize; 3],
+    a: (isize, isize),
+    b: (isize, isize),
+) -> usize {
+    let tiles = |m, n, a_cs, b_cs| {
+        let parts = whole_columns(kernels, n, b_cs);
+        let len = |n| Plan::new(kernels, [m, n, k], a_cs, b_cs).scratch_len(kernels, [m, n, k]);
+        len(parts[0]).max(if parts[1] > 0 { len(parts[1]) } else { 0 })
+    };
+    if takes_dots(kernels, [m, n, k], a.1, b.0) {
+        return 0;
+    }
+    let last = dot_columns(kernels, [m, n, k], a.1);
+    if n > 1 && last == 0 && kernels.in_place(n, k, b.1) {
+        return 0;
+    }
+    let len = tiles(m, n - last, a.1, b.1).max(last * kernels.padded(k));
+    // A column may be computed as a row; C's stride decides.
+    if n == 1 && a.0 == 1 { len.max(tiles(1, m, b.0, a.0)) } else { len }
+}
