@@ -50,16 +50,20 @@ impl Arena {
         data
     }
 
+    /// A copy of a slice, which may be written to.
+    #[inline]
+    pub(crate) fn place<T: Copy>(&self, values: &[T]) -> NonNull<T> {
+        let to = self.alloc::<T>(values.len());
+        // SAFETY: fresh memory for `values.len()` elements, which nobody else has.
+        unsafe { to.as_ptr().copy_from_nonoverlapping(values.as_ptr(), values.len()) }
+        to
+    }
+
     /// A copy of a slice.
     #[inline]
     pub(crate) fn copy<'a, T: Copy>(&'a self, values: &[T]) -> &'a [T] {
-        let to = self.alloc::<T>(values.len());
-        // SAFETY: fresh memory for `values.len()` elements, which nobody else
-        // has; it lives as long as the borrow of the arena.
-        unsafe {
-            to.as_ptr().copy_from_nonoverlapping(values.as_ptr(), values.len());
-            std::slice::from_raw_parts(to.as_ptr(), values.len())
-        }
+        // SAFETY: so many elements, which live as long as the borrow of the arena.
+        unsafe { std::slice::from_raw_parts(self.place(values).as_ptr(), values.len()) }
     }
 
     /// `n` values made by a function.

@@ -83,14 +83,14 @@ impl<T: Scalar> Tape<T> {
             let (expected, got) = (layout.len, values.len());
             return Err(Error::LengthMismatch { op: "input", shape: shape.to_vec(), expected, got });
         }
-        let data = self.arena().copy(values).as_ptr();
+        let data = self.arena().place(values).as_ptr();
         Ok(Tensor::new(self, self.leaf(Leaf::Constant, data, layout, Location::caller())))
     }
 
     /// A tensor of rank 0.
     #[track_caller]
     pub fn scalar(&self, value: T) -> Tensor<'_, T> {
-        let data = std::ptr::from_ref(self.arena().store(value));
+        let data = self.arena().place(&[value]).as_ptr();
         Tensor::new(self, self.leaf(Leaf::Constant, data, &Layout::SCALAR, Location::caller()))
     }
 

@@ -24,6 +24,18 @@ pub(crate) struct Entry<T> {
     /// entry is still on the list, so it is read on behalf of a live handle
     /// alone.
     pub(crate) external: bool,
+    pub(crate) origin: Origin,
+}
+
+/// Whose memory an entry's values lie in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// Its own, with what came from the host.
+    Host,
+    /// Its own, with what the op computed.
+    Computed,
+    /// That of another entry, or of parameters.
+    Elsewhere,
 }
 
 const _: () = assert!(size_of::<Entry<f64>>() <= 64);

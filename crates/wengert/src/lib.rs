@@ -195,7 +195,7 @@ pub use params::{Param, Parameter, Params};
 pub use real::Real;
 pub use scalar::Scalar;
 pub use shape::{Axes, MAX_RANK};
-pub use tape::{NonFinite, Stats, Tape};
+pub use tape::{NonFinite, Replay, Slot, Stats, Tape};
 pub use tensor::{GradFn, Operand, Tensor};
 pub use threads::Threads;
 pub use workers::Workers;

@@ -15,7 +15,7 @@ use crate::recorded::Recorder;
 use crate::tape::Tape;
 
 /// What is compiled once per element type, in this crate: the ops with all
-/// their kernels hang on these three, and a program which uses the library
+/// their kernels hang on these few, and a program which uses the library
 /// would otherwise compile them again.
 pub(crate) trait Compiled: Sized {
     /// [`Tape::record_tensor`]
@@ -31,6 +31,11 @@ pub(crate) trait Compiled: Sized {
     /// [`Tape::record_binary`]
     #[track_caller]
     fn record_binary(tape: &Tape<Self>, f: binary::Function, a: Id, b: Id, at: &'static Location<'static>) -> Id
+    where
+        Self: Scalar;
+    /// [`Tape::run_again`]
+    #[track_caller]
+    fn replay(tape: &Tape<Self>)
     where
         Self: Scalar;
     /// [`Plain::run`]
@@ -96,6 +101,11 @@ macro_rules! scalar {
             #[track_caller]
             fn record_binary(tape: &Tape<$t>, f: binary::Function, a: Id, b: Id, at: &'static Location<'static>) -> Id {
                 tape.record_binary(Binary { f, a, b }, at)
+            }
+
+            #[track_caller]
+            fn replay(tape: &Tape<$t>) {
+                tape.run_again();
             }
 
             fn sweep(sweep: &mut Plain<'_, $t>, root: Id, cotangent: Option<Id>) {

@@ -21,14 +21,18 @@ use crate::shape::Layout;
 use crate::threads::Threads;
 
 mod record;
+mod replay;
 
 use record::erase;
+pub use replay::{Replay, Slot};
 
 /// The leaves which stand for the parameters of one store, by index.
 struct StoreTable {
     store: (u64, u64),
     /// Elements in the whole store.
     total: usize,
+    /// Where they lie.
+    slab: *const (),
     epoch: u64,
     /// Set anew whenever the table starts to stand for something else.
     stamp: u64,
@@ -49,6 +53,8 @@ struct ParameterLeaf {
 struct Tables {
     tables: Vec<StoreTable>,
     stamps: u64,
+    /// Some store has moved in this turn, after it was used.
+    moved: bool,
 }
 
 /// What a tape holds; see [`Tape::stats`].
@@ -108,6 +114,8 @@ pub struct Tape<T: Scalar = f32> {
     pub(crate) machine: Machine<T>,
     pub(crate) sweep: Cell<Option<Box<Sweep<T>>>>,
     pub(crate) marks: Cell<Option<Box<Recording>>>,
+    /// What on the list cannot be run again: the first of it, and its line.
+    obstacle: Cell<Option<(&'static str, &'static Location<'static>)>>,
     child: Cell<Option<Box<Tape<T>>>>,
     block_gradients: Cell<Option<Box<Gradients<T>>>>,
 }
@@ -167,6 +175,7 @@ impl<T: Scalar> Tape<T> {
             machine: Machine::new(),
             sweep: Cell::new(None),
             marks: Cell::new(None),
+            obstacle: Cell::new(None),
             child: Cell::new(None),
             block_gradients: Cell::new(None),
         }
@@ -190,6 +199,8 @@ impl<T: Scalar> Tape<T> {
         if self.layouts.trim() {
             self.tables.get_mut().tables.iter_mut().for_each(|table| table.leaves.clear());
         }
+        self.tables.get_mut().moved = false;
+        self.obstacle.set(None);
         // A panic may have passed through a `no_grad`.
         self.recording.set(true);
     }
@@ -379,7 +390,7 @@ impl<T: Scalar> Tape<T> {
     /// and version of the store in one epoch.
     pub(crate) fn parameter(&self, p: &Parameter<T>, location: &'static Location<'static>) -> Id {
         let mut tables = self.tables.borrow_mut();
-        let at = tables.find(p.store(), p.total(), self.epoch);
+        let at = tables.find(p, self.epoch);
         let StoreTable { stamp, leaves, .. } = &mut tables.tables[at];
         let index = p.index() as usize;
         if leaves.len() <= index {
@@ -480,19 +491,21 @@ impl<T: Scalar> Values<T> for Tape<T> {
 impl Tables {
     /// The table of a store at one version.
     #[inline]
-    fn find(&mut self, store: (u64, u64), total: usize, epoch: u64) -> usize {
+    fn find<T: Scalar>(&mut self, p: &Parameter<T>, epoch: u64) -> usize {
+        let store = p.store();
         let current = |t: &StoreTable| t.store == store && t.epoch == epoch;
-        self.tables.iter().position(current).unwrap_or_else(|| self.begin(store, total, epoch))
+        let at = self.tables.iter().position(current);
+        at.unwrap_or_else(|| self.begin(store, p.total(), p.slab().cast_const().cast(), epoch))
     }
 
     /// Makes a table stand for a store at one version.
     #[inline(never)]
-    fn begin(&mut self, store: (u64, u64), total: usize, epoch: u64) -> usize {
+    fn begin(&mut self, store: (u64, u64), total: usize, slab: *const (), epoch: u64) -> usize {
         let at = self.tables.iter().position(|t| t.store.0 == store.0);
         // A store which was not used in this turn may be gone: its table is
         // free for another.
         let at = at.or_else(|| self.tables.iter().position(|t| t.epoch != epoch)).unwrap_or_else(|| {
-            self.tables.push(StoreTable { store, total, epoch, stamp: 0, leaves: Vec::new() });
+            self.tables.push(StoreTable { store, total, slab, epoch, stamp: 0, leaves: Vec::new() });
             self.tables.len() - 1
         });
         self.stamps += 1;
@@ -500,7 +513,9 @@ impl Tables {
         if table.store.0 != store.0 {
             table.leaves.clear();
         }
-        (table.store, table.epoch, table.stamp, table.total) = (store, epoch, self.stamps, total);
+        self.moved |= table.epoch == epoch && table.slab != slab;
+        (table.store, table.epoch, table.stamp) = (store, epoch, self.stamps);
+        (table.total, table.slab) = (total, slab);
         at
     }
 }

@@ -1,6 +1,8 @@
 //! Reductions made of others: products, variances, norms, extremes with their
 //! positions.
 
+use std::panic::Location;
+
 use super::{functions, reduce, unary};
 use crate::kernels::nest::Nest;
 use crate::scalar::Scalar;
@@ -318,6 +320,7 @@ impl<'t, T: Scalar> Tensor<'t, T> {
 
     #[track_caller]
     fn at_positions(self, axis: isize, at: Indices<'t>) -> Self {
+        self.tape().obstruct("a choice of positions by their values", Location::caller());
         let axis = shape::axis("max_axis", axis, self.rank());
         let mut kept = Dims::from_slice(self.shape());
         kept[axis] = 1;

@@ -4,7 +4,7 @@ use std::panic::Location;
 use std::ptr::NonNull;
 
 use super::{Tape, non_finite};
-use crate::entries::Entry;
+use crate::entries::{Entry, Origin};
 use crate::kernels::{Out, Value};
 use crate::ops::binary::Binary;
 use crate::ops::leaf::Leaf;
@@ -25,13 +25,17 @@ impl<T: Scalar> Tape<T> {
         let (tracked, external) = (leaf.tracked(), matches!(leaf, Leaf::Param { .. }));
         let (op, single) = (leaf.into(), layout.len == 1);
         let layout = erase(layout);
-        self.entries.push(Entry { op, data, layout, location, single, tracked, retained: false, external })
+        let origin = if external { Origin::Elsewhere } else { Origin::Host };
+        self.entries.push(Entry { op, data, layout, location, single, tracked, retained: false, external, origin })
     }
 
     /// Appends a leaf with the values of another entry.
     pub(crate) fn alias(&self, id: Id, leaf: Leaf, location: &'static Location<'static>) -> Id {
         let entry = self.entry(id);
-        self.entries.push(Entry { op: leaf.into(), tracked: leaf.tracked(), retained: false, location, ..entry })
+        // What came from the host may be given anew by either name.
+        let origin = if entry.origin == Origin::Host { Origin::Host } else { Origin::Elsewhere };
+        let (op, tracked) = (leaf.into(), leaf.tracked());
+        self.entries.push(Entry { op, tracked, retained: false, location, origin, ..entry })
     }
 
     /// Runs an op and appends its entry.
@@ -52,19 +56,19 @@ impl<T: Scalar> Tape<T> {
     pub(crate) fn record_tensor(&self, op: Op, location: &'static Location<'static>) -> Id {
         let mut tracked = false;
         op.operands(|x| tracked |= self.entry(x).tracked);
-        let mut external = false;
+        let (mut external, mut origin) = (false, Origin::Computed);
         let (data, layout) = match op.infer(self) {
             Inferred::Fresh(layout) => (self.run(&op, layout), layout),
             Inferred::View { of, offset, layout } => {
                 let of = self.entry(of);
-                external = of.external;
+                (external, origin) = (of.external, Origin::Elsewhere);
                 // SAFETY: the view lies within its operand's memory.
                 let data = unsafe { of.data.offset(offset) };
                 (data, layout)
             }
         };
         let (single, layout) = (layout.len == 1, erase(layout));
-        self.append(Entry { op, data, layout, location, single, tracked, retained: false, external })
+        self.append(Entry { op, data, layout, location, single, tracked, retained: false, external, origin })
     }
 
     /// [`Tape::record`]. A single number takes a short way: the bits are the
@@ -110,7 +114,8 @@ impl<T: Scalar> Tape<T> {
         let data = self.arena.alloc::<T>(1).as_ptr();
         // SAFETY: fresh memory for one element.
         unsafe { data.write(value) };
-        self.append(Entry { op, data, layout, location, single: true, tracked, retained: false, external: false })
+        let (single, retained, external, origin) = (true, false, false, Origin::Computed);
+        self.append(Entry { op, data, layout, location, single, tracked, retained, external, origin })
     }
 
     /// Appends what has been computed: as a constant, if nothing is recorded.
@@ -124,13 +129,17 @@ impl<T: Scalar> Tape<T> {
         // together elsewhere and copied would make the next op wait for it.
         match self.recording.get() {
             true => self.entries.push(entry),
-            false => self.entries.push(Entry { op: Leaf::Constant.into(), tracked: false, ..entry }),
+            false => {
+                self.obstruct("what was computed without being recorded", entry.location);
+                let (op, origin) = (Leaf::Constant.into(), Origin::Elsewhere);
+                self.entries.push(Entry { op, tracked: false, origin, ..entry })
+            }
         }
     }
 
     #[track_caller]
     #[cold]
-    fn check_finite(&self, entry: Entry<T>) {
+    pub(super) fn check_finite(&self, entry: Entry<T>) {
         let Entry { op, data, location, .. } = entry;
         let layout = self.layout(&entry);
         if let Some((at, bad)) = non_finite(Value { data, layout }) {
@@ -153,7 +162,9 @@ impl<T: Scalar> Tape<T> {
         let entry = self.entry(value);
         let recording = self.recording.get();
         let op = if recording { op } else { Leaf::Constant.into() };
-        self.entries.push(Entry { op, tracked: tracked && recording, retained: false, location, ..entry })
+        self.obstruct("an op of one's own", location);
+        let (tracked, origin) = (tracked && recording, Origin::Elsewhere);
+        self.entries.push(Entry { op, tracked, retained: false, location, origin, ..entry })
     }
 }
 
