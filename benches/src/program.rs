@@ -2,7 +2,7 @@
 
 use std::hint::black_box;
 
-use wengert::{Gradients, Params, Tape, Tensor, Threads, Workers};
+use wengert::{Gradients, Params, Slot, Tape, Tensor, Threads, Workers};
 use wengert_nn::Optimizer;
 
 /// A function of parameters which is evaluated turn after turn.
@@ -122,5 +122,46 @@ where
     fn value(&mut self) -> f32 {
         self.tape.rewind();
         self.tape.no_grad(|| (self.function)(&self.tape, &self.params, Part::whole(self.number))).item()
+    }
+}
+
+/// A training loop whose loss is recorded once, and replayed on the inputs of
+/// every turn: the same ones here, but nothing relies on that.
+pub fn replayed<const N: usize>(
+    params: Params,
+    opt: impl Optimizer,
+    inputs: [Vec<f32>; N],
+    record: impl for<'t> Fn(&'t Tape, &'t Params, [&[f32]; N]) -> ([Slot; N], Tensor<'t>),
+) -> impl Program {
+    let tape = Tape::new();
+    let (slots, loss) = record(&tape, &params, inputs.each_ref().map(Vec::as_slice));
+    let loss = loss.slot();
+    Replayed { params, opt, inputs, tape, slots, loss, grads: Gradients::new() }
+}
+
+struct Replayed<O, const N: usize> {
+    params: Params,
+    opt: O,
+    inputs: [Vec<f32>; N],
+    tape: Tape,
+    slots: [Slot; N],
+    loss: Slot,
+    grads: Gradients,
+}
+
+impl<O: Optimizer, const N: usize> Program for Replayed<O, N> {
+    fn turn(&mut self) -> f32 {
+        let Replayed { params, opt, inputs, tape, slots, loss, grads } = self;
+        let given: [(Slot, &[f32]); N] = std::array::from_fn(|i| (slots[i], &*inputs[i]));
+        let loss = tape.replay(&*params, &given).tensor(*loss);
+        let value = loss.item();
+        grads.zero();
+        loss.backward_into(grads);
+        opt.step(params, grads);
+        value
+    }
+
+    fn value(&mut self) -> f32 {
+        self.tape.replay(&self.params, &[]).tensor(self.loss).item()
     }
 }

@@ -26,7 +26,7 @@ use wengert::Threads;
 use wengert_benches::data::Data;
 use wengert_benches::program::Program;
 use wengert_benches::workloads::{
-    Form, Sizes, chain, classifier, exclusive_or, letters, normalised, pictures, rosenbrock,
+    Form, Sizes, chain, classifier, exclusive_or, exclusive_or_replayed, letters, normalised, pictures, rosenbrock,
 };
 
 /// A program's name, how it is made, and how many of its turns are counted.
@@ -34,8 +34,9 @@ type Counted = (&'static str, fn() -> Box<dyn Program>, u64);
 
 /// Small relatives of the workloads: between them they record, sweep, rewind,
 /// run every kind of kernel and step every optimizer.
-const PROGRAMS: [Counted; 8] = [
+const PROGRAMS: [Counted; 9] = [
     ("exclusive_or", || Box::new(exclusive_or(Data::drawn())), 1000),
+    ("replayed", || Box::new(exclusive_or_replayed(Data::drawn())), 1000),
     ("classifier", || Box::new(classifier(Data::drawn(), [64, 64, 64, 10], 64, Threads::default())), 20),
     ("letters", || Box::new(letters(Data::drawn(), LETTERS, Threads::default())), 10),
     ("pictures", || Box::new(pictures(Data::drawn(), 2, Threads::default())), 10),

@@ -4,25 +4,50 @@ use wengert::{Params, Tape, Tensor, Threads};
 use wengert_nn::{Adam, Linear, Sgd};
 
 use crate::data::{Batches, Data, Draw};
-use crate::program::{Part, Program, Sharing, training};
+use crate::program::{Part, Program, Sharing, replayed, training};
 
 /// A layer drawn as PyTorch draws it.
 fn linear(data: &mut Data, params: &mut Params, name: &str, widths: [usize; 2]) -> Linear {
     data.linear(params, name, widths, [Draw::for_inputs(widths[0]); 2])
 }
 
-/// Exclusive or on 4 points by 2-16-16-1: all overhead.
-pub fn exclusive_or(mut data: Data) -> impl Program {
-    let mut params = Params::new();
-    let first = linear(&mut data, &mut params, "w1.l1", [2, 16]);
-    let second = linear(&mut data, &mut params, "w1.l2", [16, 16]);
-    let third = linear(&mut data, &mut params, "w1.l3", [16, 1]);
-    let (x, y) = ([0.0, 0.0, 0.0, 1.0, 1.0, 0.0, 1.0, 1.0], [0.0, 1.0, 1.0, 0.0]);
+/// Exclusive or on 4 points.
+const POINTS: [f32; 8] = [0.0, 0.0, 0.0, 1.0, 1.0, 0.0, 1.0, 1.0];
+const EITHER: [f32; 4] = [0.0, 1.0, 1.0, 0.0];
 
-    training(params, Sgd::new(0.05), Sharing::None, move |tape, params, _| {
-        let h = first.forward(params, tape.input([4, 2], &x)).tanh();
+/// Three layers, 2-16-16-1.
+struct Tiny([Linear; 3]);
+
+impl Tiny {
+    fn new(mut data: Data, params: &mut Params) -> Self {
+        let mut layer = |name, widths| linear(&mut data, params, name, widths);
+        Tiny([layer("w1.l1", [2, 16]), layer("w1.l2", [16, 16]), layer("w1.l3", [16, 1])])
+    }
+
+    fn loss<'t>(&self, params: &'t Params, x: Tensor<'t>, y: Tensor<'t>) -> Tensor<'t> {
+        let [first, second, third] = &self.0;
+        let h = first.forward(params, x).tanh();
         let h = second.forward(params, h).tanh();
-        third.forward(params, h).mse_loss(tape.input([4, 1], &y))
+        third.forward(params, h).mse_loss(y)
+    }
+}
+
+/// Exclusive or: all overhead.
+pub fn exclusive_or(data: Data) -> impl Program {
+    let mut params = Params::new();
+    let model = Tiny::new(data, &mut params);
+    training(params, Sgd::new(0.05), Sharing::None, move |tape, params, _| {
+        model.loss(params, tape.input([4, 2], &POINTS), tape.input([4, 1], &EITHER))
+    })
+}
+
+/// [`exclusive_or`], recorded once and replayed.
+pub fn exclusive_or_replayed(data: Data) -> impl Program {
+    let mut params = Params::new();
+    let model = Tiny::new(data, &mut params);
+    replayed(params, Sgd::new(0.05), [POINTS.to_vec(), EITHER.to_vec()], move |tape, params, [x, y]| {
+        let (x, y) = (tape.input([4, 2], x), tape.input([4, 1], y));
+        ([x, y].map(Tensor::slot), model.loss(params, x, y))
     })
 }
 

@@ -7,7 +7,7 @@ mod pictures;
 
 pub use functions::{Form, chain, normalised, rosenbrock};
 pub use gpt::{Sizes, letters};
-pub use mlp::{Classifier, classifier, exclusive_or};
+pub use mlp::{Classifier, classifier, exclusive_or, exclusive_or_replayed};
 pub use pictures::pictures;
 
 use wengert::Threads;
@@ -18,6 +18,11 @@ use crate::program::Program;
 /// MLP 2-16-16-1 with tanh, batch 4, mean squared error, SGD.
 pub fn w1() -> impl Program {
     exclusive_or(Data::from_environment())
+}
+
+/// The same, recorded once and replayed in every step.
+pub fn w1_replayed() -> impl Program {
+    exclusive_or_replayed(Data::from_environment())
 }
 
 /// MLP 784-512-256-10 with ReLU, batch 64, cross-entropy, Adam.

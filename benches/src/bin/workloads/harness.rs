@@ -37,9 +37,9 @@ impl Workload {
         Workload { unit: "us", figure: |s| s * 1e6, ..Self::steps(name, 1) }
     }
 
-    /// The same with fused expressions.
-    pub(crate) fn fused(self) -> Self {
-        Workload { lib: "wengert-fused", ..self }
+    /// The same, written in another way.
+    pub(crate) fn by(self, lib: &'static str) -> Self {
+        Workload { lib, ..self }
     }
 }
 

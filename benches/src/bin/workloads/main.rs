@@ -18,7 +18,8 @@
 //! the best and the worst, and the loss after a fixed number of steps. Programs
 //! of other libraries which are given the same data must arrive at that loss.
 //! W5 and W7 print two lines: by plain operations, and as `wengert-fused` with
-//! the elementwise expression as one operation.
+//! the elementwise expression as one operation; and so does W1, as
+//! `wengert-replay` recorded once and replayed in every step.
 //!
 //! | variable | meaning |
 //! |---|---|
@@ -31,7 +32,7 @@ mod harness;
 
 use harness::{Workload, measure, threads};
 use wengert::Threads;
-use wengert_benches::workloads::{Form, w1, w2, w3, w4, w5, w6, w7};
+use wengert_benches::workloads::{Form, w1, w1_replayed, w2, w3, w4, w5, w6, w7};
 
 fn main() {
     let names: Vec<String> = std::env::args().skip(1).collect();
@@ -39,18 +40,21 @@ fn main() {
     let threads = Threads::new(threads());
     for name in names {
         match name.as_str() {
-            "W1" => measure(Workload::steps("W1", 500), w1()),
+            "W1" => {
+                measure(Workload::steps("W1", 500), w1());
+                measure(Workload::steps("W1", 500).by("wengert-replay"), w1_replayed());
+            }
             "W2" => measure(Workload::steps("W2", 50), w2(threads.clone())),
             "W3" => measure(Workload::steps("W3", 20), w3(threads.clone())),
             "W4" => measure(Workload::nanoseconds_per_1000th("W4"), w4()),
             "W5" => {
                 measure(Workload::milliseconds("W5"), w5(Form::Plain));
-                measure(Workload::milliseconds("W5").fused(), w5(Form::Fused));
+                measure(Workload::milliseconds("W5").by("wengert-fused"), w5(Form::Fused));
             }
             "W6" => measure(Workload::steps("W6", 50), w6(threads.clone())),
             "W7" => {
                 measure(Workload::microseconds("W7"), w7(Form::Plain));
-                measure(Workload::microseconds("W7").fused(), w7(Form::Fused));
+                measure(Workload::microseconds("W7").by("wengert-fused"), w7(Form::Fused));
             }
             _ => panic!("no workload {name}: there are W1 to W7"),
         }

@@ -96,7 +96,7 @@ pub(super) unsafe fn gemm<T: GemmScalar>(
 /// # Safety
 ///
 /// As for [`gemm`].
-#[inline]
+#[inline(always)]
 pub(super) unsafe fn at_once<T: GemmScalar>(
     kernels: &Kernels<T>,
     [mut m, mut n, k]: [usize; 3],
