@@ -265,11 +265,6 @@ impl<T: Scalar> Params<T> {
     pub fn id(&self) -> u64 {
         self.header().id
     }
-
-    /// Where the values lie.
-    pub(crate) fn slab(&self) -> *mut T {
-        self.header().slab.data()
-    }
 }
 
 impl<T: Scalar> Index<Param> for Params<T> {
@@ -344,15 +339,9 @@ impl<T: Scalar> Parameter<T> {
         unsafe { self.header.as_ref() }.slab.len()
     }
 
-    /// Where the values of the whole store lie.
-    pub(crate) fn slab(&self) -> *mut T {
-        // SAFETY: the header lives as long as the `Params` this cell is in.
-        unsafe { self.header.as_ref() }.slab.data()
-    }
-
     pub(crate) fn data(&self) -> *const T {
-        // SAFETY: `offset` lies within the slab.
-        unsafe { self.slab().add(self.offset) }
+        // SAFETY: the header lives; `offset` lies within the slab.
+        unsafe { self.header.as_ref().slab.data().add(self.offset) }
     }
 }
 

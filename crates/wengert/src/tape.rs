@@ -31,8 +31,6 @@ struct StoreTable {
     store: (u64, u64),
     /// Elements in the whole store.
     total: usize,
-    /// Where they lie.
-    slab: *const (),
     epoch: u64,
     /// Set anew whenever the table starts to stand for something else.
     stamp: u64,
@@ -53,8 +51,8 @@ struct ParameterLeaf {
 struct Tables {
     tables: Vec<StoreTable>,
     stamps: u64,
-    /// Some store has moved in this turn, after it was used.
-    moved: bool,
+    /// Some store has grown in this turn, after it was used: its values moved.
+    grown: bool,
 }
 
 /// What a tape holds; see [`Tape::stats`].
@@ -199,7 +197,7 @@ impl<T: Scalar> Tape<T> {
         if self.layouts.trim() {
             self.tables.get_mut().tables.iter_mut().for_each(|table| table.leaves.clear());
         }
-        self.tables.get_mut().moved = false;
+        self.tables.get_mut().grown = false;
         self.obstacle.set(None);
         // A panic may have passed through a `no_grad`.
         self.recording.set(true);
@@ -390,7 +388,7 @@ impl<T: Scalar> Tape<T> {
     /// and version of the store in one epoch.
     pub(crate) fn parameter(&self, p: &Parameter<T>, location: &'static Location<'static>) -> Id {
         let mut tables = self.tables.borrow_mut();
-        let at = tables.find(p, self.epoch);
+        let at = tables.find(p.store(), p.total(), self.epoch);
         let StoreTable { stamp, leaves, .. } = &mut tables.tables[at];
         let index = p.index() as usize;
         if leaves.len() <= index {
@@ -491,21 +489,19 @@ impl<T: Scalar> Values<T> for Tape<T> {
 impl Tables {
     /// The table of a store at one version.
     #[inline]
-    fn find<T: Scalar>(&mut self, p: &Parameter<T>, epoch: u64) -> usize {
-        let store = p.store();
+    fn find(&mut self, store: (u64, u64), total: usize, epoch: u64) -> usize {
         let current = |t: &StoreTable| t.store == store && t.epoch == epoch;
-        let at = self.tables.iter().position(current);
-        at.unwrap_or_else(|| self.begin(store, p.total(), p.slab().cast_const().cast(), epoch))
+        self.tables.iter().position(current).unwrap_or_else(|| self.begin(store, total, epoch))
     }
 
     /// Makes a table stand for a store at one version.
     #[inline(never)]
-    fn begin(&mut self, store: (u64, u64), total: usize, slab: *const (), epoch: u64) -> usize {
+    fn begin(&mut self, store: (u64, u64), total: usize, epoch: u64) -> usize {
         let at = self.tables.iter().position(|t| t.store.0 == store.0);
         // A store which was not used in this turn may be gone: its table is
         // free for another.
         let at = at.or_else(|| self.tables.iter().position(|t| t.epoch != epoch)).unwrap_or_else(|| {
-            self.tables.push(StoreTable { store, total, slab, epoch, stamp: 0, leaves: Vec::new() });
+            self.tables.push(StoreTable { store, total, epoch, stamp: 0, leaves: Vec::new() });
             self.tables.len() - 1
         });
         self.stamps += 1;
@@ -513,9 +509,8 @@ impl Tables {
         if table.store.0 != store.0 {
             table.leaves.clear();
         }
-        self.moved |= table.epoch == epoch && table.slab != slab;
-        (table.store, table.epoch, table.stamp) = (store, epoch, self.stamps);
-        (table.total, table.slab) = (total, slab);
+        self.grown |= table.epoch == epoch && table.total != total;
+        (table.store, table.epoch, table.stamp, table.total) = (store, epoch, self.stamps, total);
         at
     }
 }

@@ -3,6 +3,8 @@
 
 #![allow(clippy::eq_op, reason = "a / a is what is tested")]
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use wengert::{Attention, Conv, CrossEntropy, Padding, Pool, RecurrentCell, Reduction};
 use wengert::{Gradients, Params, Scalar, Tape, Tensor};
 use wengert_check::CountingAllocator;
@@ -74,6 +76,44 @@ fn steady<T: Scalar>(name: &str, f: &Function<'_, T>, shapes: [&[usize]; 2]) {
             });
             assert!(turn < 3 || made == 0, "{name} {shapes:?} {}: {made} requests in turn {turn} ({mode:?})", T::NAME);
         }
+    }
+    replayed(name, f, shapes, data);
+}
+
+/// The same recorded once and replayed: nor does that allocate, and it gives the
+/// bits of recording afresh, of other values than were recorded.
+fn replayed<T: Scalar>(name: &str, f: &Function<'_, T>, shapes: [&[usize]; 2], data: Vec<Vec<T>>) {
+    let record = |tape: &Tape<T>, data: &[Vec<T>], grads: &mut Gradients<T>| {
+        let [a, b] = [0, 1].map(|i| tape.input(shapes[i], &data[i]).require_grad());
+        let y = f(tape, a, b);
+        let loss = y.square().sum();
+        loss.backward_into(grads);
+        let slopes = [a, b].map(|x| grads.get(x).map(|g| g.as_slice().to_vec()));
+        ([a, b, y, loss].map(Tensor::slot), y.to_vec(), slopes)
+    };
+    let others: Vec<Vec<T>> = data.iter().map(|x| x.iter().map(|&x| T::from_f64(1.1) - x).collect()).collect();
+    let (mut tape, mut grads) = (Tape::<T>::default(), Gradients::<T>::new());
+    let ([a, b, y, loss], ..) = record(&tape, &others, &mut grads);
+    if catch_unwind(AssertUnwindSafe(|| _ = tape.replay(None, &[]))).is_err() {
+        // What is documented not to be run again.
+        assert!(["detach", "positions of extremes", "hooks and checkpoints"].contains(&name), "{name}");
+        return;
+    }
+    for turn in 1..=4 {
+        let made = requests(|| {
+            let replay = tape.replay(None, &[(a, &data[0]), (b, &data[1])]);
+            grads.zero();
+            replay.tensor(loss).backward_into(&mut grads);
+        });
+        assert!(turn < 3 || made == 0, "{name} {shapes:?} {}: {made} requests in replay {turn}", T::NAME);
+    }
+    let (_, value, slopes) = record(&Tape::default(), &data, &mut Gradients::new());
+    let replay = tape.replay(None, &[]);
+    let bits = |x: &[T]| x.iter().map(|x| x.to_f64().to_bits()).collect::<Vec<_>>();
+    assert_eq!(bits(&replay.tensor(y).to_vec()), bits(&value), "{name} {shapes:?} {}", T::NAME);
+    for (x, slope) in [a, b].into_iter().zip(slopes) {
+        let got = grads.get(replay.tensor(x)).map(|g| bits(g.as_slice()));
+        assert_eq!(got, slope.map(|s| bits(&s)), "{name} {shapes:?} {}", T::NAME);
     }
 }
 

@@ -74,6 +74,59 @@ fn parameters_drop_under_a_live_tape() {
     }
 }
 
+/// A list is run again while its parameters change, grow, move and go.
+#[test]
+fn replays_with_live_parameters_alone() {
+    let (mut params, w, b) = model(0.5);
+    let (mut tape, mut grads) = (Tape::new(), Gradients::new());
+    let record = |tape: &Tape, params: &Params| {
+        let x = tape.input([2, 2], &[1.0, 2.0, 3.0, 4.0]);
+        let w = tape.param(&params[w]);
+        let y = ((x.matmul(w) + &params[b]).reshape([4]) * w.t().reshape([4])).tanh().sum();
+        (x.slot(), w.slot(), y.slot())
+    };
+    let (x, at_w, y) = record(&tape, &params);
+    for i in 0..3 {
+        let replay = tape.replay(&params, &[(x, &[i as f32; 4])]);
+        let y = replay.tensor(y);
+        grads.zero();
+        y.backward_into(&mut grads);
+        let [dw] = y.grad([replay.tensor(at_w)]);
+        for (a, &b) in dw.to_vec().into_iter().zip(grads.get(&params[w]).unwrap().as_slice()) {
+            close(a, b);
+        }
+        walk(y.tape());
+        let slab = grads.slab(&params).unwrap().to_vec();
+        params.values_mut().iter_mut().zip(slab).for_each(|(p, g)| *p -= 0.1 * g);
+    }
+    let refused = |tape: &mut Tape, params: Option<&Params>| {
+        assert!(catch_unwind(AssertUnwindSafe(|| _ = tape.replay(params, &[]))).is_err());
+    };
+    let mut other = params.clone();
+    refused(&mut tape, Some(&other));
+    std::mem::swap(&mut params, &mut other);
+    refused(&mut tape, Some(&params));
+    tape.replay(&other, &[]).tensor(y).item();
+    other.full("more", [100], 0.0);
+    refused(&mut tape, Some(&other));
+    record(&tape, &other);
+    refused(&mut tape, Some(&other));
+    tape.rewind();
+    let (.., y) = record(&tape, &other);
+    tape.replay(&other, &[]).tensor(y).item();
+    drop(other);
+    refused(&mut tape, None);
+    refused(&mut tape, Some(&model(0.5).0));
+
+    // A panic in the middle; what is before it was computed anew.
+    tape.rewind();
+    tape.set_check_finite(true);
+    let x = tape.input([2], &[1.0, 2.0]);
+    let (x, y) = (x.slot(), x.ln().exp().slot());
+    assert!(catch_unwind(AssertUnwindSafe(|| _ = tape.replay(None, &[(x, &[-1.0, 1.0])]))).is_err());
+    assert!(tape.replay(None, &[(x, &[3.0, 1.0])]).tensor(y).to_vec()[0] > 2.9);
+}
+
 #[test]
 fn parameters_grow_under_a_live_tape() {
     let (mut params, w, b) = model(0.5);

@@ -173,9 +173,10 @@ impl<T: Scalar> Tape<T> {
 }
 
 impl Tables {
-    /// Whether all parameters on the list of this turn are where these are.
+    /// Whether all parameters on the list of this turn are these, and lie where
+    /// they lay: a store moves when it grows.
     fn are_those_of<T: Scalar>(&self, params: Option<&Params<T>>, epoch: u64) -> bool {
-        let place = params.map(|p| (p.id(), p.slab().cast::<()>().cast_const()));
-        !self.moved && self.tables.iter().filter(|t| t.epoch == epoch).all(|t| Some((t.store.0, t.slab)) == place)
+        let store = params.map(|p| (p.id(), p.values().len()));
+        !self.grown && self.tables.iter().filter(|t| t.epoch == epoch).all(|t| Some((t.store.0, t.total)) == store)
     }
 }
