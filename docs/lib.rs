@@ -17,6 +17,7 @@ pages! {
     concepts: "src/concepts.md";
     first_gradient: "src/first-gradient.md";
     training_loop: "src/training-loop.md";
+    replay: "src/replay.md";
     threads: "src/threads.md";
     without_gradients: "src/without-gradients.md";
     errors: "src/errors.md";

@@ -56,10 +56,10 @@ impl<T: Scalar> Tape<T> {
     /// saved is the recording, which for small tensors is a fifth of a training
     /// step.
     ///
-    /// Shapes, constants (`x * 2.0`), indices and labels stay those which were
-    /// recorded, and so do branches which the program took and random numbers
-    /// which it drew. What depends on those in other ways than by [inputs](Tape::input)
-    /// is to be recorded afresh.
+    /// All else stays as it was recorded: shapes, constants (`x * 2.0`), indices
+    /// and labels, random numbers which were drawn, branches which the program
+    /// took, and whatever it computed from values it read back. Where these
+    /// change, record afresh.
     ///
     /// ```
     /// use wengert::{Gradients, Params, Tape};
