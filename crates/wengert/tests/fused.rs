@@ -349,6 +349,41 @@ fn a_layout_does_not_change_the_bits() {
     assert_eq!(whole.to_vec(), split.to_vec());
 }
 
+/// Rows longer than a block, one or many, alone, added to what is there, and the
+/// same one twice: what is summed over the rows goes to each as by plain ops.
+#[test]
+fn inputs_which_are_rows() {
+    for shape in [[70, 5], [3, 600], [1, 300]] {
+        let tape = Tape::new_f64();
+        let [x, g] = [0.3, 0.7].map(|seed| tape.tensor(values(&shape, seed)).require_grad());
+        let [a, b] = [0.2, 0.9].map(|seed| tape.tensor(values(&shape[1..], seed)).require_grad());
+        let column = tape.tensor(values(&[shape[0], 1], 0.5)).require_grad();
+        let compare = |fused: T<'_>, plain: T<'_>| {
+            for more in [0.0, 1.0] {
+                let also = (a.sum() + b.sum() + x.sum() + column.sum()) * more;
+                let [got, want] = [fused, plain].map(|y| ((y * g).sum() + also).backward());
+                for x in [x, a, b, column] {
+                    match (got.get(x), want.get(x)) {
+                        (Some(got), Some(want)) => {
+                            let near = |(a, b): (&f64, &f64)| (a - b).abs() < 1e-11 * (1.0 + b.abs());
+                            assert!(got.as_slice().iter().zip(want.as_slice()).all(near), "{shape:?}");
+                        }
+                        (got, want) => assert!(got.is_none() && want.is_none(), "{shape:?}"),
+                    }
+                }
+            }
+        };
+        compare(film::fused(x, a, b), film::plain(x, a, b));
+        compare(film::fused(x, a, a), film::plain(x, a, a));
+        compare(film::fused(x, x, b), film::plain(x, x, b));
+        compare(film::fused(a, x, b), film::plain(a, x, b));
+        compare(film::fused(x, a, column), film::plain(x, a, column));
+        compare(film::fused(x, a.detach(), b), film::plain(x, a.detach(), b));
+        compare(film::fused(x.detach(), a, b), film::plain(x.detach(), a, b));
+        compare(film::fused(x * 2.0, a * 2.0, b), film::plain(x * 2.0, a * 2.0, b));
+    }
+}
+
 #[test]
 fn a_loop_over_fused_ops_allocates_nothing() {
     fn turn<'t>(x: T<'t>, a: T<'t>, b: T<'t>) -> T<'t> {

@@ -62,15 +62,16 @@ pub(crate) unsafe fn backward<T: Scalar, const N: usize>(
     };
     // SAFETY: the caller's contract.
     unsafe {
-        sums(isa, &inputs, g, &targets, &|from, rows, n| {
+        sums(isa, &inputs, g, &targets, &|from, rows, n, sums| {
             let (from, g) = (from_fn(|k| from[k]), from[N]);
             let [a, b, c, d, e, h, j, l] = rows;
             macro_rules! one_of {
                 ($($k:literal)*) => {
                     match only {
-                        $($k if const { $k < N } => products::<T, _, N, { $k }>(isa, from, g, a, b, c, d, e, h, j, l, n, f),)*
+                        $($k if const { $k < N } => products::<T, _, N, { $k }, 0>(isa, from, g, a, b, c, d, e, h, j, l, n, f),)*
                         _ if const { N == 1 } => unreachable!("the only input has no target"),
-                        _ => products::<T, _, N, ALL>(isa, from, g, a, b, c, d, e, h, j, l, n, f),
+                        _ if sums => products::<T, _, N, ALL, 1>(isa, from, g, a, b, c, d, e, h, j, l, n, f),
+                        _ => products::<T, _, N, ALL, 0>(isa, from, g, a, b, c, d, e, h, j, l, n, f),
                     }
                 };
             }
@@ -80,8 +81,9 @@ pub(crate) unsafe fn backward<T: Scalar, const N: usize>(
 }
 
 /// Computes a block of products: from the inputs and the cotangent (plain runs
-/// of so many elements) into rows.
-type Products<'a, T> = dyn Fn(&[*const T; MAX_INPUTS + 1], [Row<'_, T>; MAX_INPUTS], usize) + 'a;
+/// of so many elements) into rows, of which it adds to all but the first if so
+/// told.
+type Products<'a, T> = dyn Fn(&[*const T; MAX_INPUTS + 1], [Row<'_, T>; MAX_INPUTS], usize, bool) + 'a;
 
 /// Inputs and the cotangent, then targets.
 const OPERANDS: usize = 2 * MAX_INPUTS + 1;
@@ -105,14 +107,25 @@ unsafe fn sums<T: Scalar>(
         (0..t.len).for_each(|i| unsafe { t.data.add(i).write(T::ZERO) });
     }
 
+    // The most common case: the first input has the full size, and all others
+    // are rows, each of its own.
+    let full = |k: usize| targets[k].is_some_and(writes);
+    let apart = |k: usize| targets[k].is_some_and(|t| targets[..k].iter().flatten().all(|u| u.data != t.data));
+    let rows_alone = targets.len() > 1 && full(0) && (1..targets.len()).all(|k| apart(k) && !full(k));
+
     let mut gathered = [[MaybeUninit::<T>::uninit(); BLOCK]; MAX_INPUTS + 1];
     // What a buffer is full of.
     let mut repeated = [std::ptr::null(); MAX_INPUTS + 1];
     let mut rows = [[MaybeUninit::uninit(); BLOCK]; MAX_INPUTS];
     let mut run = |offsets: [isize; OPERANDS], steps: [isize; OPERANDS], len: usize| {
         let mut totals = [T::ZERO; MAX_INPUTS];
-        for start in (0..len).step_by(BLOCK) {
-            let n = BLOCK.min(len - start);
+        let step = |k: usize| steps[count + k];
+        let sums = rows_alone && (1..targets.len()).all(|k| step(k) == 1);
+        // Buffers are as long as a block; without them there is no need to stop.
+        let straight = (0..count).all(|k| steps[k] == 1) && wanted.clone().all(|(_, t)| sums || writes(t));
+        let block = if straight { len.max(1) } else { BLOCK };
+        for start in (0..len).step_by(block) {
+            let n = block.min(len - start);
             let mut from = [std::ptr::null(); MAX_INPUTS + 1];
             // SAFETY: the nest visits positions of the layouts.
             unsafe {
@@ -139,13 +152,14 @@ unsafe fn sums<T: Scalar>(
                 products(
                     &from,
                     from_fn(|k| match (row.next(), targets.get(k)) {
-                        (_, Some(&Some(t))) if writes(t) => from_raw_parts_mut(to(k, t).cast(), n),
-                        (Some(row), _) => &mut row[..n],
+                        (_, Some(&Some(t))) if writes(t) || sums => from_raw_parts_mut(to(k, t).cast(), n),
+                        (Some(row), _) => &mut row[..n.min(BLOCK)],
                         _ => &mut [],
                     }),
                     n,
+                    sums,
                 );
-                for (k, t) in wanted.clone().filter(|&(_, t)| !writes(t)) {
+                for (k, t) in wanted.clone().filter(|&(_, t)| !writes(t) && !sums) {
                     let row = rows[k].as_ptr().cast::<T>();
                     if steps[count + k] == 0 {
                         totals[k] += tree::<T, Sum>(from_raw_parts(row, n));
@@ -181,21 +195,22 @@ dispatched! {
     /// The products over plain runs of `n` elements. Rows are arguments one by
     /// one, so that the compiler knows that they do not overlap.
     #[inline]
-    unsafe fn products<T: Scalar, F: Pointwise<T, N>; const N: usize, const ONLY: usize>(
+    unsafe fn products<T: Scalar, F: Pointwise<T, N>; const N: usize, const ONLY: usize, const SUMS: usize>(
         from: [*const T; N], g: *const T,
         a: Row<'_, T>, b: Row<'_, T>, c: Row<'_, T>, d: Row<'_, T>,
         e: Row<'_, T>, h: Row<'_, T>, j: Row<'_, T>, l: Row<'_, T>,
         n: usize, f: F,
     ) {
         // SAFETY: `n` elements may be read from each operand, and the rows of
-        // the inputs hold as many.
+        // the inputs hold as many, which are numbers where they are sums.
         unsafe {
             for i in 0..n {
                 let products = f.products::<FMA, ONLY>(from_fn(|k| *from[k].add(i)), *g.add(i));
                 macro_rules! write {
                     ($($k:literal $row:ident)*) => {$(
                         if $k < N && (ONLY == ALL || ONLY == $k) {
-                            $row.get_unchecked_mut(i).write(products[$k]);
+                            let to = $row.get_unchecked_mut(i);
+                            to.write(if SUMS == 1 && $k > 0 { to.assume_init() + products[$k] } else { products[$k] });
                         }
                     )*};
                 }
