@@ -62,7 +62,7 @@ pub(crate) unsafe fn backward<T: Scalar, const N: usize>(
     };
     // SAFETY: the caller's contract.
     unsafe {
-        sums(isa, &inputs, g, &targets, &|from, rows, n, sums| {
+        sums(isa, &inputs, g, &targets, &|from, rows, n, adds| {
             let (from, g) = (from_fn(|k| from[k]), from[N]);
             let [a, b, c, d, e, h, j, l] = rows;
             macro_rules! one_of {
@@ -70,7 +70,7 @@ pub(crate) unsafe fn backward<T: Scalar, const N: usize>(
                     match only {
                         $($k if const { $k < N } => products::<T, _, N, { $k }, 0>(isa, from, g, a, b, c, d, e, h, j, l, n, f),)*
                         _ if const { N == 1 } => unreachable!("the only input has no target"),
-                        _ if sums => products::<T, _, N, ALL, 1>(isa, from, g, a, b, c, d, e, h, j, l, n, f),
+                        _ if adds => products::<T, _, N, ALL, 1>(isa, from, g, a, b, c, d, e, h, j, l, n, f),
                         _ => products::<T, _, N, ALL, 0>(isa, from, g, a, b, c, d, e, h, j, l, n, f),
                     }
                 };
@@ -119,10 +119,9 @@ unsafe fn sums<T: Scalar>(
     let mut rows = [[MaybeUninit::uninit(); BLOCK]; MAX_INPUTS];
     let mut run = |offsets: [isize; OPERANDS], steps: [isize; OPERANDS], len: usize| {
         let mut totals = [T::ZERO; MAX_INPUTS];
-        let step = |k: usize| steps[count + k];
-        let sums = rows_alone && (1..targets.len()).all(|k| step(k) == 1);
+        let adds = rows_alone && steps[count + 1..count + targets.len()].iter().all(|&step| step == 1);
         // Buffers are as long as a block; without them there is no need to stop.
-        let straight = (0..count).all(|k| steps[k] == 1) && wanted.clone().all(|(_, t)| sums || writes(t));
+        let straight = (0..count).all(|k| steps[k] == 1) && wanted.clone().all(|(_, t)| adds || writes(t));
         let block = if straight { len.max(1) } else { BLOCK };
         for start in (0..len).step_by(block) {
             let n = block.min(len - start);
@@ -152,14 +151,14 @@ unsafe fn sums<T: Scalar>(
                 products(
                     &from,
                     from_fn(|k| match (row.next(), targets.get(k)) {
-                        (_, Some(&Some(t))) if writes(t) || sums => from_raw_parts_mut(to(k, t).cast(), n),
+                        (_, Some(&Some(t))) if writes(t) || adds => from_raw_parts_mut(to(k, t).cast(), n),
                         (Some(row), _) => &mut row[..n.min(BLOCK)],
                         _ => &mut [],
                     }),
                     n,
-                    sums,
+                    adds,
                 );
-                for (k, t) in wanted.clone().filter(|&(_, t)| !writes(t) && !sums) {
+                for (k, t) in wanted.clone().filter(|&(_, t)| !writes(t) && !adds) {
                     let row = rows[k].as_ptr().cast::<T>();
                     if steps[count + k] == 0 {
                         totals[k] += tree::<T, Sum>(from_raw_parts(row, n));
@@ -195,14 +194,14 @@ dispatched! {
     /// The products over plain runs of `n` elements. Rows are arguments one by
     /// one, so that the compiler knows that they do not overlap.
     #[inline]
-    unsafe fn products<T: Scalar, F: Pointwise<T, N>; const N: usize, const ONLY: usize, const SUMS: usize>(
+    unsafe fn products<T: Scalar, F: Pointwise<T, N>; const N: usize, const ONLY: usize, const ADDS: usize>(
         from: [*const T; N], g: *const T,
         a: Row<'_, T>, b: Row<'_, T>, c: Row<'_, T>, d: Row<'_, T>,
         e: Row<'_, T>, h: Row<'_, T>, j: Row<'_, T>, l: Row<'_, T>,
         n: usize, f: F,
     ) {
         // SAFETY: `n` elements may be read from each operand, and the rows of
-        // the inputs hold as many, which are numbers where they are sums.
+        // the inputs hold as many, which are numbers where they are added to.
         unsafe {
             for i in 0..n {
                 let products = f.products::<FMA, ONLY>(from_fn(|k| *from[k].add(i)), *g.add(i));
@@ -210,7 +209,7 @@ dispatched! {
                     ($($k:literal $row:ident)*) => {$(
                         if $k < N && (ONLY == ALL || ONLY == $k) {
                             let to = $row.get_unchecked_mut(i);
-                            to.write(if SUMS == 1 && $k > 0 { to.assume_init() + products[$k] } else { products[$k] });
+                            to.write(if ADDS == 1 && $k > 0 { to.assume_init() + products[$k] } else { products[$k] });
                         }
                     )*};
                 }

@@ -5,7 +5,7 @@
 //!
 //! * each input's `data` may be read at every position of its layout;
 //! * the output may be written (and, when `add` is set, read) at
-//!   `data[..len]`, and overlaps no input;
+//!   `data[..len]`, and overlaps no input (`map` has the one exception);
 //! * shapes have been checked by the op's layout inference.
 
 pub(crate) mod double;
