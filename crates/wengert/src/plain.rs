@@ -1,6 +1,6 @@
 //! The plain interpreter of derivative rules: it runs them at once.
 
-use std::cell::Cell;
+mod sweep;
 
 use smallvec::SmallVec;
 
@@ -17,96 +17,12 @@ use crate::ops::leaf::Leaf;
 use crate::ops::norm::Norm;
 use crate::ops::unary::UnaryGrad;
 use crate::ops::{Emit, Id, Inferred, Interpreter, List, Op, Place, Values, reduce, view};
-use crate::pool::{Held, Pool};
+use crate::pool::Held;
 use crate::scalar::Scalar;
 use crate::shape::{Layout, zeros};
 use crate::singles::Singles;
 use crate::tape::Tape;
-
-/// What a plain sweep works with. It belongs to the tape and is lent to one
-/// sweep at a time; a sweep which unwinds drops it.
-pub(crate) struct Sweep<T> {
-    pool: Pool,
-    /// Adjoints by entry. Views may show a `single` until the sweep ends, so
-    /// none of them is borrowed mutably meanwhile: all fields are cells.
-    adjoints: Vec<Adjoint<T>>,
-    stamp: u32,
-    /// How many are alive.
-    pending: usize,
-    /// Temporaries of the rule under way.
-    temporaries: Vec<Held>,
-    /// Leaves of one element with an adjoint.
-    leaves: Vec<Id>,
-}
-
-/// The adjoint of an entry; alive if the stamp is that of the sweep.
-pub(crate) struct Adjoint<T> {
-    stamp: Cell<u32>,
-    /// The tensor, or none if it has one element, which is `single`.
-    held: Cell<Held>,
-    pub(crate) single: Cell<T>,
-}
-
-impl<T> Adjoint<T> {
-    #[inline(always)]
-    pub(crate) fn is_pending(&self, stamp: u32) -> bool {
-        self.stamp.get() == stamp
-    }
-
-    /// Brings it to life.
-    #[inline(always)]
-    pub(crate) fn set(&self, stamp: u32, held: Held) {
-        self.stamp.set(stamp);
-        self.held.set(held);
-    }
-}
-
-impl<T> Default for Sweep<T> {
-    fn default() -> Self {
-        Sweep {
-            pool: Pool::default(),
-            adjoints: Vec::new(),
-            stamp: 0,
-            pending: 0,
-            temporaries: Vec::new(),
-            leaves: Vec::new(),
-        }
-    }
-}
-
-impl<T: Scalar> Sweep<T> {
-    pub(crate) fn reserved_bytes(&self) -> usize {
-        self.pool.reserved_bytes()
-    }
-
-    /// What is noted down for every entry.
-    pub(crate) fn list_bytes(&self) -> usize {
-        self.adjoints.capacity() * size_of::<Adjoint<T>>()
-            + self.temporaries.capacity() * size_of::<Held>()
-            + self.leaves.capacity() * size_of::<Id>()
-            + self.pool.list_bytes()
-    }
-
-    /// Discards what an unfinished sweep left, and makes room for `len` entries.
-    fn begin(&mut self, len: usize) {
-        self.pool.reset();
-        self.temporaries.clear();
-        self.leaves.clear();
-        self.pending = 0;
-        self.stamp = self.stamp.wrapping_add(1);
-        if self.stamp == 0 {
-            self.adjoints.clear();
-            self.stamp = 1;
-        }
-        if self.adjoints.len() < len {
-            self.adjoints.resize_with(len, || Adjoint {
-                stamp: Cell::new(0),
-                held: Cell::new(Held::NONE),
-                single: Cell::new(T::ZERO),
-            });
-        }
-    }
-}
+pub(crate) use sweep::{Adjoint, Sweep};
 
 /// The plain interpreter: an emitted op runs at once, straight into the
 /// adjoint of its target, and is not recorded.

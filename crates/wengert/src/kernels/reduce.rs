@@ -3,10 +3,9 @@
 use std::array::from_fn;
 
 use super::isa::{Isa, dispatched};
-use super::map::{self, copy};
+use super::map;
 use super::nest::Nest;
-use super::{Machine, Out, Value};
-use crate::real::exp;
+use super::{Out, Value};
 use crate::scalar::Scalar;
 use crate::shape::{Dims, Layout, Strides, contiguous_strides, reduced};
 
@@ -516,63 +515,6 @@ dispatched! {
                 *to += tree_of::<T, Sum, 2>(x, |[a, b]| a * b);
             } else {
                 columns::<T, Sum, 2>(x, row, rows, len, to, &|[a, b]| a * b);
-            }
-        }
-    }
-}
-
-/// `ln Σ e^x` over the axes of `mask`, shifted by the largest element.
-///
-/// # Safety
-/// The contract of [`crate::kernels`]; `out` holds the kept axes.
-pub(crate) unsafe fn log_sum_exp<T: Scalar>(m: &Machine<T>, x: Value<'_, T>, mask: u64, out: Out<'_, T>) {
-    let pick = |reduced: bool| -> (Dims, Strides) {
-        let axes = x.layout.dims.iter().zip(x.layout.strides).enumerate();
-        axes.filter(|(i, _)| (mask >> i & 1 == 1) == reduced).map(|(_, (&d, &s))| (d, s)).unzip()
-    };
-    let ((dims, strides), (kept, over)) = (pick(true), pick(false));
-    let len = dims.iter().product();
-    let line = Layout { dims: &dims, strides: &strides, len, contiguous: false };
-    let straight = crate::shape::is_contiguous(&dims, &strides);
-    let kept = Nest::new(&kept, [&over]);
-    let (n, [step]) = kept.inner();
-    let mut to = out.data;
-    m.with_scratch(if straight { 0 } else { len }, |scratch| {
-        kept.for_each(|[offset]| {
-            // SAFETY: the nest visits positions of the layout; the output
-            // holds one element for each line, scratch one line.
-            unsafe {
-                // Not read where nothing is folded: then it may lie anywhere.
-                let from = x.data.wrapping_offset(offset);
-                if straight {
-                    log_sum_exp_rows(m.isa, from, step, n, len, to);
-                } else {
-                    for i in 0..n as isize {
-                        let (from, scratch) = (from.wrapping_offset(i * step), scratch.as_mut_ptr().cast());
-                        let gathered = Out { data: scratch, dims: &dims, len, add: false };
-                        copy(m.isa, Value { data: from, layout: &line }, gathered);
-                        log_sum_exp_rows(m.isa, scratch, 0, 1, len, to.offset(i));
-                    }
-                }
-                to = to.add(n);
-            }
-        });
-    });
-}
-
-dispatched! {
-    /// [`log_sum_exp`] of every row of a plane.
-    unsafe fn log_sum_exp_rows<T: Scalar>(x: *const T, row: isize, rows: usize, len: usize, to: *mut T) {
-        for i in 0..rows {
-            // SAFETY: the rows are in reach, the output holds one element for
-            // each.
-            unsafe {
-                let x = std::slice::from_raw_parts(x.wrapping_offset(i as isize * row), len);
-                let max = tree::<T, Max>(x);
-                // An infinite maximum is the result, not a shift.
-                let shift = if max.is_finite() { max } else { T::ZERO };
-                let sum = tree_of::<T, Sum, 1>([x], |[x]| exp::<T, FMA>(x - shift));
-                to.add(i).write(sum.ln() + shift);
             }
         }
     }

@@ -5,10 +5,13 @@
 
 use super::isa::dispatched;
 use super::lines::{is_below, is_padded, line, lines, pad, whole, write, write_first};
-use super::reduce::{Bound, Sum, tree, tree_of};
+use super::map::copy;
+use super::nest::Nest;
+use super::reduce::{Bound, Max, Sum, tree, tree_of};
 use super::{Machine, Out, Value};
 use crate::real::exp;
 use crate::scalar::Scalar;
+use crate::shape::{Dims, Layout, Strides, is_contiguous};
 
 /// Which elements of a line count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -185,6 +188,63 @@ dispatched! {
                 let [g, y] = line(gy, i, len);
                 let sum = tree::<T, Sum>(g);
                 write(d.add(i * len), [g, y], |[g, y]| g - exp::<T, FMA>(y) * sum);
+            }
+        }
+    }
+}
+
+/// `ln Σ e^x` over the axes of `mask`, shifted by the largest element.
+///
+/// # Safety
+/// The contract of [`crate::kernels`]; `out` holds the kept axes.
+pub(crate) unsafe fn log_sum_exp<T: Scalar>(m: &Machine<T>, x: Value<'_, T>, mask: u64, out: Out<'_, T>) {
+    let pick = |reduced: bool| -> (Dims, Strides) {
+        let axes = x.layout.dims.iter().zip(x.layout.strides).enumerate();
+        axes.filter(|(i, _)| (mask >> i & 1 == 1) == reduced).map(|(_, (&d, &s))| (d, s)).unzip()
+    };
+    let ((dims, strides), (kept, over)) = (pick(true), pick(false));
+    let len = dims.iter().product();
+    let line = Layout { dims: &dims, strides: &strides, len, contiguous: false };
+    let straight = is_contiguous(&dims, &strides);
+    let kept = Nest::new(&kept, [&over]);
+    let (n, [step]) = kept.inner();
+    let mut to = out.data;
+    m.with_scratch(if straight { 0 } else { len }, |scratch| {
+        kept.for_each(|[offset]| {
+            // SAFETY: the nest visits positions of the layout; the output
+            // holds one element for each line, scratch one line.
+            unsafe {
+                // Not read where nothing is folded: then it may lie anywhere.
+                let from = x.data.wrapping_offset(offset);
+                if straight {
+                    log_sum_exp_rows(m.isa, from, step, n, len, to);
+                } else {
+                    for i in 0..n as isize {
+                        let (from, scratch) = (from.wrapping_offset(i * step), scratch.as_mut_ptr().cast());
+                        let gathered = Out { data: scratch, dims: &dims, len, add: false };
+                        copy(m.isa, Value { data: from, layout: &line }, gathered);
+                        log_sum_exp_rows(m.isa, scratch, 0, 1, len, to.offset(i));
+                    }
+                }
+                to = to.add(n);
+            }
+        });
+    });
+}
+
+dispatched! {
+    /// [`log_sum_exp`] of every row of a plane.
+    unsafe fn log_sum_exp_rows<T: Scalar>(x: *const T, row: isize, rows: usize, len: usize, to: *mut T) {
+        for i in 0..rows {
+            // SAFETY: the rows are in reach, the output holds one element for
+            // each.
+            unsafe {
+                let x = std::slice::from_raw_parts(x.wrapping_offset(i as isize * row), len);
+                let max = tree::<T, Max>(x);
+                // An infinite maximum is the result, not a shift.
+                let shift = if max.is_finite() { max } else { T::ZERO };
+                let sum = tree_of::<T, Sum, 1>([x], |[x]| exp::<T, FMA>(x - shift));
+                to.add(i).write(sum.ln() + shift);
             }
         }
     }
