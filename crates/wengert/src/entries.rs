@@ -20,10 +20,6 @@ pub(crate) struct Entry<T> {
     pub(crate) tracked: bool,
     /// Keep the adjoint of this intermediate (`Tensor::retain_grad`).
     pub(crate) retained: bool,
-    /// The memory is a parameter's, not the arena's: it may be gone while the
-    /// entry is still on the list, so it is read on behalf of a live handle
-    /// alone.
-    pub(crate) external: bool,
     pub(crate) origin: Origin,
 }
 
@@ -34,8 +30,20 @@ pub(crate) enum Origin {
     Host,
     /// Its own, with what the op computed.
     Computed,
-    /// That of another entry, or of parameters.
-    Elsewhere,
+    /// That of another entry; or its own, with the result of an op which is not
+    /// on the list.
+    Shared,
+    /// Not the arena's: it may be gone while the entry is still on the list, so
+    /// it is read on behalf of a live handle alone.
+    Parameter,
+}
+
+impl Origin {
+    /// That of an entry which shows the memory of one of this origin.
+    #[inline(always)]
+    pub(crate) fn shown(self) -> Origin {
+        if self == Origin::Parameter { self } else { Origin::Shared }
+    }
 }
 
 const _: () = assert!(size_of::<Entry<f64>>() <= 64);

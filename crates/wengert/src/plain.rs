@@ -5,12 +5,12 @@ mod sweep;
 use smallvec::SmallVec;
 
 use crate::gradients::Gradients;
-use crate::kernels::fused::{MAX_INPUTS, Target};
+use crate::kernels::fused::MAX_INPUTS;
 use crate::kernels::map::copy;
 use crate::kernels::reduce::{product_with_row, sum_of_products};
 use crate::kernels::{Out, Value};
 use crate::layouts::Layouts;
-use crate::ops::binary::{self, Binary, Function};
+use crate::ops::binary::{Binary, Function};
 use crate::ops::custom::Custom;
 use crate::ops::fused::Fused;
 use crate::ops::leaf::Leaf;
@@ -92,24 +92,21 @@ impl<T: Scalar> Emit for Plain<'_, T> {
     }
 
     /// In one pass, where one is a long row and the other has many.
-    fn give_product(&mut self, [a, b]: [Id; 2], g: Id) {
+    fn give_product(&mut self, [a, b]: [Id; 2], g: Id) -> bool {
         const LONG: usize = 128;
         let fits = |x, row| {
             let row = self.value(row).layout;
             row.len >= LONG && row.contiguous && self.sums_products(row, g, x)
         };
-        let pair = match self.wants(a) && self.wants(b) {
-            true if fits(a, b) => Some([a, b]),
-            true if fits(b, a) => Some([b, a]),
-            _ => None,
-        };
-        let Some([x, row]) = pair else {
-            self.give(a, binary::mul(g, b));
-            return self.give(b, binary::mul(g, a));
+        let [x, row] = match self.wants(a) && self.wants(b) {
+            true if fits(a, b) => [a, b],
+            true if fits(b, a) => [b, a],
+            _ => return false,
         };
         let (to_x, to_row) = (self.out(x), self.out(row));
         // SAFETY: as in `give_shaped`.
         unsafe { product_with_row(self.tape.machine.isa, [g, x, row].map(|x| self.value(x)), to_x, to_row) }
+        true
     }
 
     fn give(&mut self, x: Id, op: Op) {
@@ -170,12 +167,9 @@ impl<T: Scalar> Interpreter for Plain<'_, T> {
 
     fn fused(&mut self, op: Fused, g: Id) {
         let tape = self.tape;
-        let mut targets: SmallVec<[Option<Target<'_, T>>; MAX_INPUTS]> = SmallVec::new();
+        let mut targets: SmallVec<[Option<Out<'_, T>>; MAX_INPUTS]> = SmallVec::new();
         for x in op.operands() {
-            targets.push(self.wants(x).then(|| {
-                let Out { data, dims, len, add } = self.out(x);
-                Target { data, dims, len, add }
-            }));
+            targets.push(self.wants(x).then(|| self.out(x)));
         }
         // SAFETY: as in `give_shaped`; an input which stands twice has its
         // target twice, and the second time adds.

@@ -6,7 +6,7 @@ use std::panic::{Location, RefUnwindSafe};
 use std::ptr::NonNull;
 
 use crate::arena::Arena;
-use crate::entries::{Entries, Entry};
+use crate::entries::{Entries, Entry, Origin};
 use crate::gradients::Gradients;
 use crate::kernels::gemm::GemmBackend;
 use crate::kernels::{Machine, Value};
@@ -437,7 +437,7 @@ impl<T: Scalar> Tape<T> {
     pub fn first_non_finite(&self) -> Option<NonFinite> {
         (0..self.len()).find_map(|i| {
             let entry = self.entry(Id::entry(i));
-            if entry.external {
+            if entry.origin == Origin::Parameter {
                 return None;
             }
             let (element, value) = non_finite(Value { data: entry.data, layout: self.layout(&entry) })?;

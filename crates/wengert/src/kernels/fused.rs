@@ -5,11 +5,11 @@ use std::array::from_fn;
 use std::mem::MaybeUninit;
 use std::slice::{from_raw_parts, from_raw_parts_mut};
 
-use super::Value;
 use super::isa::{Isa, dispatched};
 use super::map::{self, BLOCK, Elementwise};
 use super::nest::Nest;
-use super::reduce::{Sum, tree};
+use super::reduce::{Sum, begin, tree};
+use super::{Out, Value};
 use crate::scalar::Scalar;
 use crate::shape::{broadcast_strides, contiguous_strides};
 
@@ -24,17 +24,6 @@ pub(crate) trait Pointwise<T, const N: usize>: Elementwise<T, N> {
     /// `g` times the derivatives: to every input, or to the input `ONLY`
     /// (the others are 0 then).
     fn products<const FMA: bool, const ONLY: usize>(self, x: [T; N], g: T) -> [T; N];
-}
-
-/// Where the contribution to the adjoint of one input goes: contiguous memory
-/// of its shape.
-#[derive(Clone, Copy)]
-pub(crate) struct Target<'a, T> {
-    pub(crate) data: *mut T,
-    pub(crate) dims: &'a [usize],
-    pub(crate) len: usize,
-    /// Add to what is there instead of writing.
-    pub(crate) add: bool,
 }
 
 /// A block of the products for one input.
@@ -52,7 +41,7 @@ pub(crate) unsafe fn backward<T: Scalar, const N: usize>(
     isa: Isa,
     inputs: [Value<'_, T>; N],
     g: Value<'_, T>,
-    targets: [Option<Target<'_, T>>; N],
+    targets: [Option<Out<'_, T>>; N],
     f: impl Pointwise<T, N>,
 ) {
     let mut wanted = (0..N).filter(|&k| targets[k].is_some());
@@ -93,7 +82,7 @@ unsafe fn sums<T: Scalar>(
     isa: Isa,
     inputs: &[Value<'_, T>],
     g: Value<'_, T>,
-    targets: &[Option<Target<'_, T>>],
+    targets: &[Option<Out<'_, T>>],
     products: &Products<'_, T>,
 ) {
     let (dims, size) = (g.layout.dims, g.layout.len);
@@ -101,10 +90,10 @@ unsafe fn sums<T: Scalar>(
     let read = |k: usize| if k < inputs.len() { inputs[k] } else { g };
     let wanted = targets.iter().enumerate().filter_map(|(k, t)| t.map(|t| (k, t)));
     // Every element of a target of full size is met once; the others are sums.
-    let writes = |t: Target<'_, T>| !t.add && t.len == size;
-    for (_, t) in wanted.clone().filter(|(_, t)| !t.add && t.len != size) {
+    let writes = |t: Out<'_, T>| !t.add && t.len == size;
+    for (_, t) in wanted.clone().filter(|(_, t)| t.len != size) {
         // SAFETY: the target's memory.
-        (0..t.len).for_each(|i| unsafe { t.data.add(i).write(T::ZERO) });
+        unsafe { begin::<T, Sum>(&t) }
     }
 
     // The most common case: the first input has the full size, and all others
@@ -146,7 +135,7 @@ unsafe fn sums<T: Scalar>(
                     from[k] = buffer.as_ptr().cast();
                 }
                 // First contributions need no row in between.
-                let to = |k: usize, t: Target<'_, T>| t.data.offset(offsets[count + k]).add(start);
+                let to = |k: usize, t: Out<'_, T>| t.data.offset(offsets[count + k]).add(start);
                 let mut row = rows.iter_mut();
                 products(
                     &from,

@@ -261,7 +261,12 @@ impl Binary {
                 e.give(a, view::same(g));
                 e.give(b, unary::neg(g));
             }
-            Mul => e.give_product([a, b], g),
+            Mul => {
+                if !e.give_product([a, b], g) {
+                    e.give(a, mul(g, b));
+                    e.give(b, mul(g, a));
+                }
+            }
             Div => {
                 // To a: g / b; to b: -(g / b) y
                 let q = e.op(div(g, b));

@@ -8,7 +8,7 @@ use smallvec::SmallVec;
 use super::dual::Dual;
 use super::term::{Element, Term};
 use super::{Id, Inferred, Interpreter, List, Op, Ref, Values, broadcasting, view};
-use crate::kernels::fused::{ALL, MAX_INPUTS, Pointwise, Target, backward};
+use crate::kernels::fused::{ALL, MAX_INPUTS, Pointwise, backward};
 use crate::kernels::isa::Isa;
 use crate::kernels::map::{Elementwise, map};
 use crate::kernels::{Machine, Out, Value};
@@ -158,7 +158,7 @@ struct Kept {
 /// [`forward_of`] an expression.
 type Forward<T> = unsafe fn(*const (), Isa, &[Value<'_, T>], Out<'_, T>);
 /// [`backward_of`] an expression.
-type Backward<T> = unsafe fn(*const (), Isa, &[Value<'_, T>], Value<'_, T>, &[Option<Target<'_, T>>]);
+type Backward<T> = unsafe fn(*const (), Isa, &[Value<'_, T>], Value<'_, T>, &[Option<Out<'_, T>>]);
 /// [`record_of`] an expression.
 type Record<T> = for<'t> unsafe fn(*const (), &[Tensor<'t, T>]) -> Tensor<'t, T>;
 
@@ -235,7 +235,7 @@ impl Fused {
         isa: Isa,
         v: &impl Values<T>,
         g: Value<'_, T>,
-        targets: &[Option<Target<'_, T>>],
+        targets: &[Option<Out<'_, T>>],
     ) {
         // SAFETY: `T` is the tape's type; the rest is the caller's.
         unsafe {
@@ -333,7 +333,7 @@ unsafe fn backward_of<T: Scalar, const N: usize, F: Expression<N>>(
     isa: Isa,
     inputs: &[Value<'_, T>],
     g: Value<'_, T>,
-    targets: &[Option<Target<'_, T>>],
+    targets: &[Option<Out<'_, T>>],
 ) {
     let (inputs, targets) = (std::array::from_fn::<_, N, _>(|i| inputs[i]), std::array::from_fn(|i| targets[i]));
     // SAFETY: the caller's.

@@ -246,11 +246,11 @@ pub(crate) trait Emit {
         self.give_alike(x, Op::UnaryGrad(op));
     }
 
-    /// `g b` to `a`, and `g a` to `b`.
+    /// Gives `g b` to `a` and `g a` to `b` at once, if there is a way; says
+    /// whether it did.
     #[inline(always)]
-    fn give_product(&mut self, [a, b]: [Id; 2], g: Id) {
-        self.give(a, binary::mul(g, b));
-        self.give(b, binary::mul(g, a));
+    fn give_product(&mut self, _: [Id; 2], _: Id) -> bool {
+        false
     }
 
     fn mul(&mut self, a: Id, b: Id) -> Id {

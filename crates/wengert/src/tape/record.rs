@@ -22,18 +22,18 @@ impl<T: Scalar> Tape<T> {
         layout: &Layout<'_>,
         location: &'static Location<'static>,
     ) -> Id {
-        let (tracked, external) = (leaf.tracked(), matches!(leaf, Leaf::Param { .. }));
+        let origin = if matches!(leaf, Leaf::Param { .. }) { Origin::Parameter } else { Origin::Host };
+        let tracked = leaf.tracked();
         let (op, single) = (leaf.into(), layout.len == 1);
         let layout = erase(layout);
-        let origin = if external { Origin::Elsewhere } else { Origin::Host };
-        self.entries.push(Entry { op, data, layout, location, single, tracked, retained: false, external, origin })
+        self.entries.push(Entry { op, data, layout, location, single, tracked, retained: false, origin })
     }
 
     /// Appends a leaf with the values of another entry.
     pub(crate) fn alias(&self, id: Id, leaf: Leaf, location: &'static Location<'static>) -> Id {
         let entry = self.entry(id);
         // What came from the host may be given anew by either name.
-        let origin = if entry.origin == Origin::Host { Origin::Host } else { Origin::Elsewhere };
+        let origin = if entry.origin == Origin::Host { Origin::Host } else { entry.origin.shown() };
         let (op, tracked) = (leaf.into(), leaf.tracked());
         self.entries.push(Entry { op, tracked, retained: false, location, origin, ..entry })
     }
@@ -56,19 +56,19 @@ impl<T: Scalar> Tape<T> {
     pub(crate) fn record_tensor(&self, op: Op, location: &'static Location<'static>) -> Id {
         let mut tracked = false;
         op.operands(|x| tracked |= self.entry(x).tracked);
-        let (mut external, mut origin) = (false, Origin::Computed);
+        let mut origin = Origin::Computed;
         let (data, layout) = match op.infer(self) {
             Inferred::Fresh(layout) => (self.run(&op, layout), layout),
             Inferred::View { of, offset, layout } => {
                 let of = self.entry(of);
-                (external, origin) = (of.external, Origin::Elsewhere);
+                origin = of.origin.shown();
                 // SAFETY: the view lies within its operand's memory.
                 let data = unsafe { of.data.offset(offset) };
                 (data, layout)
             }
         };
         let (single, layout) = (layout.len == 1, erase(layout));
-        self.append(Entry { op, data, layout, location, single, tracked, retained: false, external, origin })
+        self.append(Entry { op, data, layout, location, single, tracked, retained: false, origin })
     }
 
     /// [`Tape::record`]. A single number takes a short way: the bits are the
@@ -114,8 +114,8 @@ impl<T: Scalar> Tape<T> {
         let data = self.arena.alloc::<T>(1).as_ptr();
         // SAFETY: fresh memory for one element.
         unsafe { data.write(value) };
-        let (single, retained, external, origin) = (true, false, false, Origin::Computed);
-        self.append(Entry { op, data, layout, location, single, tracked, retained, external, origin })
+        let (single, retained, origin) = (true, false, Origin::Computed);
+        self.append(Entry { op, data, layout, location, single, tracked, retained, origin })
     }
 
     /// Appends what has been computed: as a constant, if nothing is recorded.
@@ -131,7 +131,7 @@ impl<T: Scalar> Tape<T> {
             true => self.entries.push(entry),
             false => {
                 self.obstruct("what was computed without being recorded", entry.location);
-                let (op, origin) = (Leaf::Constant.into(), Origin::Elsewhere);
+                let (op, origin) = (Leaf::Constant.into(), entry.origin.shown());
                 self.entries.push(Entry { op, tracked: false, origin, ..entry })
             }
         }
@@ -163,7 +163,7 @@ impl<T: Scalar> Tape<T> {
         let recording = self.recording.get();
         let op = if recording { op } else { Leaf::Constant.into() };
         self.obstruct("an op of one's own", location);
-        let (tracked, origin) = (tracked && recording, Origin::Elsewhere);
+        let (tracked, origin) = (tracked && recording, entry.origin.shown());
         self.entries.push(Entry { op, tracked, retained: false, location, origin, ..entry })
     }
 }

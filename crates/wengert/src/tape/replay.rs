@@ -1,6 +1,7 @@
 //! Running a list again, on other values.
 
 use std::marker::PhantomData;
+use std::panic::Location;
 
 use super::{Tables, Tape};
 use crate::entries::Origin;
@@ -167,7 +168,7 @@ impl<T: Scalar> Tape<T> {
     }
 
     /// Notes down that something cannot be run again, if it is the first.
-    pub(crate) fn obstruct(&self, what: &'static str, location: &'static std::panic::Location<'static>) {
+    pub(crate) fn obstruct(&self, what: &'static str, location: &'static Location<'static>) {
         self.obstacle.set(self.obstacle.get().or(Some((what, location))));
     }
 }
