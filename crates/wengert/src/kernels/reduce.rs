@@ -425,32 +425,36 @@ unsafe fn fold_block<T: Scalar, F: Fold<T>, const N: usize>(
     to: *mut T,
     f: &impl Fn([T; N]) -> T,
 ) {
-    const TOGETHER: usize = 8;
     // SAFETY: elements of the planes, which do not overlap the output.
     let at = |i: usize, j: usize| f(from_fn(|n| unsafe { *x[n].offset(i as isize * row).add(j) }));
     // SAFETY: the caller's contract.
     let to = unsafe { std::slice::from_raw_parts_mut(to, len) };
     let mut i = 0;
-    while i + TOGETHER <= rows {
-        for (j, to) in to.iter_mut().enumerate() {
-            let pair = |k: usize| F::fold(at(i + k, j), at(i + k + 1, j));
-            let (low, high) = (F::fold(pair(0), pair(2)), F::fold(pair(4), pair(6)));
-            *to = F::fold(*to, F::fold(low, high));
-        }
-        i += TOGETHER;
+    while i + 8 <= rows {
+        fold_together::<T, F, 8>(to, &|k, j| at(i + k, j));
+        i += 8;
     }
     if i + 4 <= rows {
-        for (j, to) in to.iter_mut().enumerate() {
-            let pair = |k: usize| F::fold(at(i + k, j), at(i + k + 1, j));
-            *to = F::fold(*to, F::fold(pair(0), pair(2)));
-        }
+        fold_together::<T, F, 4>(to, &|k, j| at(i + k, j));
         i += 4;
     }
     while i < rows {
-        for (j, to) in to.iter_mut().enumerate() {
-            *to = F::fold(*to, at(i, j));
-        }
+        fold_together::<T, F, 1>(to, &|_, j| at(i, j));
         i += 1;
+    }
+}
+
+/// Folds `K` rows, a power of two, in pairs and into one row.
+#[inline(always)]
+fn fold_together<T: Scalar, F: Fold<T>, const K: usize>(to: &mut [T], at: &impl Fn(usize, usize) -> T) {
+    for (j, to) in to.iter_mut().enumerate() {
+        let mut rows: [T; K] = from_fn(|k| at(k, j));
+        let mut left = K;
+        while left > 1 {
+            left /= 2;
+            (0..left).for_each(|k| rows[k] = F::fold(rows[2 * k], rows[2 * k + 1]));
+        }
+        *to = F::fold(*to, rows[0]);
     }
 }
 
