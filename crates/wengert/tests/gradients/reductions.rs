@@ -17,7 +17,7 @@ fn add_extremes<T: Scalar>(x: Tensor<'_, T>) -> Tensor<'_, T> {
 pub(crate) const OPS: &[Entry] = &[
     op!(&["prod"], One, All, |_, x| x[0].prod()),
     op!(&["prod_axes"], Axis, All, |_, x| x[0].prod_axes(0)),
-    op!(&["prod_axes"], Matrix, All, |_, x| (x[0] * x[0].ge(0.0)).prod_axes([-1, 0])),
+    op!(&["prod_axes"], Matrix, NonZero, |_, x| (x[0] * x[0].ge(0.0)).prod_axes([-1, 0])),
     op!(&["prod_keepdim"], Axis, All, |_, x| x[0].prod_keepdim(-1) * x[0]),
     op!(&["var"], Shapes(TIES), All, |_, x| x[0].var(1.0)),
     op!(&["var_axes"], Matrix, All, |_, x| x[0].var_axes(0.0, -1)),
