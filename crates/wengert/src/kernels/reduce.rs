@@ -201,18 +201,11 @@ fn lanes<T: Scalar, F: Fold<T>, const N: usize, const S: usize>(x: [&[T]; N], f:
     }
     // The compiler shall see whole vectors go to memory here: from the halves
     // alone it would think in pairs, back through all of the loop.
-    let narrow = std::hint::black_box(&mut narrow);
-    for narrow in narrow.iter_mut() {
-        let mut n = LANES;
-        while n > 1 {
-            n /= 2;
-            let (low, high) = narrow.split_at_mut(n);
-            for (to, &x) in low.iter_mut().zip(&*high) {
-                *to = F::fold(*to, x);
-            }
-        }
-    }
-    from_fn(|s| narrow[s][0])
+    std::hint::black_box(&mut narrow).map(|lanes| {
+        let lanes: [T; 8] = from_fn(|j| F::fold(lanes[j], lanes[j + 8]));
+        let lanes: [T; 4] = from_fn(|j| F::fold(lanes[j], lanes[j + 4]));
+        F::fold(F::fold(lanes[0], lanes[2]), F::fold(lanes[1], lanes[3]))
+    })
 }
 
 /// Folds the elements from `at` on, one into each lane. By value, and of a
