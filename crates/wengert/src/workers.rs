@@ -11,10 +11,12 @@ use crate::threads::Threads;
 /// Backward sweeps over the shards of a batch, on several [`Threads`].
 ///
 /// Each shard has a tape and gradients of its own, which are kept from step to
-/// step; the parameters are shared. The gradients are added up in the order of
-/// the shards, so that the result depends on how the batch was cut, but
-/// neither on the number of threads nor on their timing. From the third step
-/// on nothing is allocated on any thread, if the shards repeat their shapes.
+/// step, or shares them with [others](Self::shards_per_tape) which come before
+/// and after it; the parameters are shared. The gradients are added up in the
+/// order of the shards, so that the result depends on how the batch was cut,
+/// but neither on the number of threads nor on their timing. From the third
+/// step on nothing is allocated on any thread, if the shards repeat their
+/// shapes.
 ///
 /// The loop is that of one thread, with the turn in a closure:
 ///
@@ -48,9 +50,11 @@ use crate::threads::Threads;
 /// ```
 pub struct Workers<T: Scalar = f32> {
     threads: Threads,
-    /// What each shard works with. Locked by its task alone, but who does that
-    /// is not known beforehand.
+    /// What shards work with. Locked by its task alone, but who does that is
+    /// not known beforehand.
     lanes: Vec<Mutex<Lane<T>>>,
+    /// How many shards follow one another in a lane.
+    shards_per_lane: usize,
 }
 
 struct Lane<T: Scalar> {
@@ -77,7 +81,38 @@ impl Workers<f64> {
 impl<T: Scalar> Workers<T> {
     /// Workers with tapes of any element type.
     pub fn with_threads(threads: &Threads) -> Self {
-        Workers { threads: threads.clone(), lanes: Vec::new() }
+        Workers { threads: threads.clone(), lanes: Vec::new(), shards_per_lane: 1 }
+    }
+
+    /// Lets each tape serve `shards` of them, one after another (1 unless
+    /// said): micro-batches.
+    ///
+    /// What is recorded is kept until the sweep has come back to it. If a
+    /// shard is small enough for that to stay in a cache, a step is faster,
+    /// on one thread too; and it takes memory for fewer shards at a time.
+    ///
+    /// ```
+    /// # use wengert::{Gradients, Params, Threads, Workers};
+    /// let mut params = Params::new();
+    /// let w = params.full("w", [1], 1.0);
+    ///
+    /// // Six shards on two tapes.
+    /// let mut workers = Workers::new(&Threads::new(2)).shards_per_tape(3);
+    /// let mut grads = Gradients::new();
+    /// let sum = workers.backward(6, &mut grads, |shard, tape, grads| {
+    ///     let loss = tape.param(&params[w]) * shard as f32;
+    ///     loss.backward_into(grads);
+    ///     loss.item()
+    /// });
+    /// assert_eq!(sum, 15.0);
+    /// assert_eq!(grads.get(&params[w]).unwrap().as_slice(), [15.0]);
+    /// ```
+    ///
+    /// # Panics
+    /// If `shards` is 0.
+    pub fn shards_per_tape(self, shards: usize) -> Self {
+        assert!(shards > 0, "shards_per_tape: a tape which serves no shard");
+        Workers { shards_per_lane: shards, ..self }
     }
 
     /// Calls `turn` for every shard, with its number, an empty tape, and
@@ -96,20 +131,28 @@ impl<T: Scalar> Workers<T> {
     where
         F: Fn(usize, &Tape<T>, &mut Gradients<T>) -> T + Sync,
     {
-        if self.lanes.len() < shards {
-            self.lanes.resize_with(shards, Mutex::default);
+        let each = self.shards_per_lane;
+        let count = shards.div_ceil(each);
+        if self.lanes.len() < count {
+            self.lanes.resize_with(count, Mutex::default);
         }
         let (lanes, first) = (&self.lanes, Mutex::new(&mut *grads));
         let run = || {
-            self.threads.for_each(shards, |shard| {
-                let lane = &mut *lock(&lanes[shard]);
-                lane.tape.rewind();
-                lane.value = if shard == 0 {
-                    turn(shard, &lane.tape, &mut lock(&first))
-                } else {
-                    lane.grads.zero();
-                    turn(shard, &lane.tape, &mut lane.grads)
+            self.threads.for_each(count, |i| {
+                let Lane { tape, grads, value } = &mut *lock(&lanes[i]);
+                let mut first = (i == 0).then(|| lock(&first));
+                let grads = match &mut first {
+                    Some(first) => &mut **first,
+                    None => {
+                        grads.zero();
+                        grads
+                    }
                 };
+                *value = T::ZERO;
+                for shard in (i * each..shards).take(each) {
+                    tape.rewind();
+                    *value += turn(shard, tape, grads);
+                }
             });
         };
         if let Err(payload) = catch_unwind(AssertUnwindSafe(run)) {
@@ -117,10 +160,10 @@ impl<T: Scalar> Workers<T> {
             resume_unwind(payload);
         }
         let mut sum = T::ZERO;
-        for (shard, lane) in self.lanes.iter_mut().take(shards).enumerate() {
+        for (i, lane) in self.lanes.iter_mut().take(count).enumerate() {
             let lane = lane.get_mut().unwrap_or_else(PoisonError::into_inner);
             sum += lane.value;
-            if shard > 0 {
+            if i > 0 {
                 grads.add_by(&lane.grads, &self.threads);
             }
         }

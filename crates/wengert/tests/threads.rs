@@ -68,10 +68,11 @@ impl Model {
     }
 }
 
-/// The losses and the parameters after some steps by workers.
-fn train(threads: usize) -> (Vec<f32>, Vec<f32>) {
+/// The losses and the parameters after some steps by workers, so many shards
+/// on a tape.
+fn train(threads: usize, each: usize) -> (Vec<f32>, Vec<f32>) {
     let (mut model, threads) = (Model::new(), Threads::new(threads));
-    let (mut workers, mut grads) = (Workers::new(&threads), Gradients::new());
+    let (mut workers, mut grads) = (Workers::new(&threads).shards_per_tape(each), Gradients::new());
     let losses = (0..scaled(20, 3)).map(|_| {
         grads.zero();
         let loss = workers.backward(SHARDS, &mut grads, |shard, tape, grads| model.turn(shard, tape, grads));
@@ -82,15 +83,19 @@ fn train(threads: usize) -> (Vec<f32>, Vec<f32>) {
 }
 
 /// The same without workers.
-fn train_by_hand() -> (Vec<f32>, Vec<f32>) {
+fn train_by_hand(each: usize) -> (Vec<f32>, Vec<f32>) {
     let (mut model, mut tape) = (Model::new(), Tape::new());
-    let mut grads: [Gradients; SHARDS] = std::array::from_fn(|_| Gradients::new());
+    let mut grads: Vec<Gradients> = (0..SHARDS.div_ceil(each)).map(|_| Gradients::new()).collect();
     let losses = (0..scaled(20, 3)).map(|_| {
         let mut loss = 0.0;
-        for (shard, grads) in grads.iter_mut().enumerate() {
-            tape.rewind();
+        for (i, grads) in grads.iter_mut().enumerate() {
             grads.zero();
-            loss += model.turn(shard, &tape, grads);
+            let mut sum = 0.0;
+            for shard in (i * each..SHARDS).take(each) {
+                tape.rewind();
+                sum += model.turn(shard, &tape, grads);
+            }
+            loss += sum;
         }
         let (first, others) = grads.split_first_mut().unwrap();
         others.iter().for_each(|other| first.add(other));
@@ -102,24 +107,28 @@ fn train_by_hand() -> (Vec<f32>, Vec<f32>) {
 
 #[test]
 fn training_does_not_depend_on_the_number_of_threads() {
-    let want = train_by_hand();
-    assert!(want.0.last() < want.0.first());
-    for threads in [1, 2, 2, 3, 8] {
-        assert!(train(threads) == want, "{threads} threads");
+    for each in [1, 2, SHARDS] {
+        let want = train_by_hand(each);
+        assert!(want.0.last() < want.0.first());
+        for threads in [1, 2, 2, 3, 8] {
+            assert!(train(threads, each) == want, "{threads} threads, {each} shards on a tape");
+        }
     }
 }
 
 #[test]
 fn shards_add_up_to_the_whole() {
     let (model, threads) = (Model::new(), Threads::new(2));
-    let (tape, mut grads) = (Tape::new(), Gradients::new());
-    let whole =
-        Workers::new(&threads).backward(SHARDS, &mut grads, |shard, tape, grads| model.turn(shard, tape, grads));
+    let tape = Tape::new();
     let sum = (1..SHARDS).fold(model.loss(0, &tape), |sum, shard| sum + model.loss(shard, &tape));
     let want = sum.backward();
-    assert!((whole - sum.item()).abs() < 1e-4);
-    for (got, want) in grads.slab(&model.params).unwrap().iter().zip(want.slab(&model.params).unwrap()) {
-        assert!((got - want).abs() <= 1e-4 * want.abs().max(1e-2), "{got} {want}");
+    for each in [1, 3] {
+        let (mut workers, mut grads) = (Workers::new(&threads).shards_per_tape(each), Gradients::new());
+        let whole = workers.backward(SHARDS, &mut grads, |shard, tape, grads| model.turn(shard, tape, grads));
+        assert!((whole - sum.item()).abs() < 1e-4);
+        for (got, want) in grads.slab(&model.params).unwrap().iter().zip(want.slab(&model.params).unwrap()) {
+            assert!((got - want).abs() <= 1e-4 * want.abs().max(1e-2), "{got} {want}");
+        }
     }
 }
 
@@ -178,8 +187,14 @@ fn added_gradients_replace_what_was_zeroed() {
 
 #[test]
 fn panics_come_through_and_leave_everything_usable() {
+    for each in [1, 2] {
+        panics_come_through(each);
+    }
+}
+
+fn panics_come_through(each: usize) {
     let (model, threads) = (Model::new(), Threads::new(3));
-    let (mut workers, mut grads) = (Workers::new(&threads), Gradients::new());
+    let (mut workers, mut grads) = (Workers::new(&threads).shards_per_tape(each), Gradients::new());
     let want = {
         let mut grads = Gradients::new();
         workers.backward(SHARDS, &mut grads, |shard, tape, grads| model.turn(shard, tape, grads));
@@ -410,7 +425,13 @@ fn nothing_was_requested<R>(check: bool, task: impl FnOnce() -> R) -> R {
 #[test]
 fn steps_do_not_allocate_on_any_thread() {
     let (model, threads) = (Model::new(), Threads::new(3));
-    let (mut workers, mut grads) = (Workers::new(&threads), Gradients::new());
+    for each in [1, 3] {
+        steps_do_not_allocate(&model, Workers::new(&threads).shards_per_tape(each));
+    }
+}
+
+fn steps_do_not_allocate(model: &Model, mut workers: Workers) {
+    let mut grads = Gradients::new();
     for turn in 1..=scaled(50, 6) {
         nothing_was_requested(turn >= 3, || {
             grads.zero();
