@@ -38,8 +38,8 @@ pub enum Sharing {
     None,
     /// Large matrix products.
     Products(Threads),
-    /// Batches, cut into a shard for each thread.
-    Shards(Threads),
+    /// Batches, cut into so many shards, at least one for each thread.
+    Shards(usize, Threads),
 }
 
 /// A training loop.
@@ -69,9 +69,14 @@ fn turns(
 ) -> impl Program {
     let (tape, mut workers) = (Tape::new(), None);
     match sharing {
-        Sharing::Shards(threads) if threads.count() > 1 => workers = Some((threads.count(), Workers::new(&threads))),
+        Sharing::Shards(count, threads) => {
+            let count = count.next_multiple_of(threads.count());
+            if count > 1 {
+                workers = Some((count, Workers::new(&threads).shards_per_tape(count / threads.count())));
+            }
+        }
         Sharing::Products(threads) => tape.set_threads(&threads),
-        _ => {}
+        Sharing::None => {}
     }
     Turns { params, function, update, tape, workers, grads: Gradients::new(), number: 0 }
 }

@@ -19,8 +19,10 @@ pub struct Sizes {
     pub context: usize,
     /// Letters there are.
     pub letters: usize,
-    /// Texts in a batch.
+    /// Texts in a batch,
     pub batch: usize,
+    /// which is cut into so many shards.
+    pub shards: usize,
 }
 
 const WEIGHT: Draw = Draw::Normal(0.0, 0.02);
@@ -71,10 +73,10 @@ impl Block {
     fn forward<'t>(&self, params: &'t Params, x: Tensor<'t>) -> Tensor<'t> {
         let &[batch, context, features] = x.shape() else { panic!("[batch, context, features], got {:?}", x.shape()) };
 
-        // [3, batch, heads, context, features / heads]
         let qkv = self.qkv.forward(params, self.norms[0].forward(params, x));
-        let qkv = qkv.reshape([batch, context, 3, self.heads, features / self.heads]).permute([2, 0, 3, 1, 4]);
-        let (q, k, v) = (qkv.select(0, 0), qkv.select(0, 1), qkv.select(0, 2));
+        let qkv = qkv.reshape([batch, context, 3, self.heads, features / self.heads]);
+        // [batch, heads, context, features / heads]
+        let [q, k, v] = [0, 1, 2].map(|i| qkv.select(2, i).transpose(1, 2));
         let heads = q.attention(k, v, Attention { causal: true, ..Attention::default() });
         let attended = heads.transpose(1, 2).reshape([batch, context, features]);
         let x = x + self.projection.forward(params, attended);
@@ -131,7 +133,7 @@ pub fn letters(mut data: Data, sizes: Sizes, threads: Threads) -> impl Program {
     let model = Gpt::new(&mut data, &mut params, &sizes);
 
     let opt = AdamW::new(1e-3).weight_decay(0.01).threads(&threads);
-    training(params, opt, Sharing::Shards(threads), move |tape, params, part| {
+    training(params, opt, Sharing::Shards(sizes.shards, threads), move |tape, params, part| {
         let (letters, next) = batches.of(part);
         model.loss(params, tape, letters, next)
     })

@@ -35,7 +35,15 @@ pub const W2: ([usize; 4], usize) = ([784, 512, 256, 10], 64);
 
 /// Pre-norm transformer: 4 layers of 128 features and 4 heads, AdamW.
 pub fn w3(threads: Threads) -> impl Program {
-    let sizes = Sizes { layers: 4, heads: 4, features: 128, context: 64, letters: 65, batch: 16 };
+    let sizes = Sizes {
+        layers: 4,
+        heads: 4,
+        features: 128,
+        context: 64,
+        letters: 65,
+        batch: 16,
+        shards: std::env::var("SHARDS").unwrap().parse().unwrap(),
+    };
     letters(Data::from_environment(), sizes, threads)
 }
 
@@ -51,7 +59,7 @@ pub fn w5(form: Form) -> impl Program {
 
 /// Two convolutions with pools and a linear layer, batch 32, SGD.
 pub fn w6(threads: Threads) -> impl Program {
-    pictures(Data::from_environment(), 32, threads)
+    pictures(Data::from_environment(), 32, std::env::var("SHARDS").unwrap().parse().unwrap(), threads)
 }
 
 /// Rosenbrock's function of 10 000 variables.

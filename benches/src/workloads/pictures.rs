@@ -45,7 +45,7 @@ impl Network {
 
 /// Pictures of 28 x 28 in ten classes, by two convolutions with pools, a linear
 /// layer and SGD.
-pub fn pictures(mut data: Data, batch: usize, threads: Threads) -> impl Program {
+pub fn pictures(mut data: Data, batch: usize, shards: usize, threads: Threads) -> impl Program {
     const BATCHES: usize = 4;
     let mut params = Params::new();
     let pictures = data.values("w6.x", BATCHES * batch * 784, Draw::Uniform(0.0, 1.0));
@@ -55,7 +55,7 @@ pub fn pictures(mut data: Data, batch: usize, threads: Threads) -> impl Program 
     let output = data.linear(&mut params, "w6.l", [784, 10], [Draw::for_inputs(784); 2]);
     let model = Network { stages: [first, second], output };
 
-    training(params, Sgd::new(0.05).threads(&threads), Sharing::Shards(threads), move |tape, params, part| {
+    training(params, Sgd::new(0.05).threads(&threads), Sharing::Shards(shards, threads), move |tape, params, part| {
         let (pictures, classes) = batches.of(part);
         model.loss(params, tape, pictures, classes)
     })

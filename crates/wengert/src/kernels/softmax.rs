@@ -59,36 +59,60 @@ pub(crate) unsafe fn softmax<T: Scalar>(m: &Machine<T>, x: Value<'_, T>, axis: u
     }
 }
 
+/// At most so many lines take each step together, and so many elements: the
+/// steps of one line wait for each other, those of different lines do not.
+const LINES: usize = 16;
+const ELEMENTS: usize = 2048;
+
+/// The starts and lengths of groups of lines which take steps together.
+#[inline(always)]
+fn groups(lines: usize, len: usize) -> impl Iterator<Item = (usize, usize)> {
+    let most = (ELEMENTS / len.max(1)).clamp(1, LINES);
+    (0..lines).step_by(most).map(move |first| (first, most.min(lines - first)))
+}
+
 dispatched! {
     unsafe fn softmax_lines<T: Scalar>(
         x: *const T, y: *mut T, first: usize, lines: usize, len: usize, mask: Masking,
     ) {
-        let mut padded = [T::ZERO; _];
-        for i in 0..lines {
-            let [count, counted] = mask.count(first + i, len);
-            // SAFETY: the caller has as many lines.
+        let mut padded = [[T::ZERO; _]; LINES];
+        // The largest elements, and one by the sums.
+        let (mut max, mut by) = ([T::ZERO; LINES], [T::ZERO; LINES]);
+        for (group, n) in groups(lines, len) {
+            let count = |i| mask.count(first + group + i, len);
+            // SAFETY: the caller has as many lines; they are written first.
             unsafe {
-                let ([x], y) = (line([x], i, len), y.add(i * len));
-                let e = match is_padded(len) {
-                    true => pad(&mut padded, x, count, T::NEG_INFINITY),
-                    false => write_first(y, &x[..counted], count, T::NEG_INFINITY),
-                };
-                let max = tree::<T, Bound>(e);
+                let (x, y) = (x.add(group * len), y.add(group * len));
+                let mut exponentials: [&mut [T]; LINES] = std::array::from_fn(|_| &mut [][..]);
+                for (i, padded) in padded.iter_mut().enumerate().take(n) {
+                    let ([x], [count, counted]) = (line([x], i, len), count(i));
+                    let e = match is_padded(len) {
+                        true => pad(padded, x, count, T::NEG_INFINITY),
+                        false => write_first(y.add(i * len), &x[..counted], count, T::NEG_INFINITY),
+                    };
+                    max[i] = tree::<T, Bound>(e);
+                    exponentials[i] = e;
+                }
                 // Where all is masked, the sum of nothing.
-                let none = mask.0 != Mask::Nothing && max == T::NEG_INFINITY;
-                let max = if none { T::ZERO } else { max };
-                for e in &mut *e {
-                    *e = exp::<T, FMA>(*e - max);
+                let none = |i: usize| mask.0 != Mask::Nothing && max[i] == T::NEG_INFINITY;
+                for (i, e) in exponentials.iter_mut().enumerate().take(n) {
+                    let max = if none(i) { T::ZERO } else { max[i] };
+                    e.iter_mut().for_each(|e| *e = exp::<T, FMA>(*e - max));
                 }
-                let sum = tree::<T, Sum>(e);
-                let sum = if none && sum == T::ZERO { T::ONE } else { sum };
-                for (j, e) in e.iter_mut().enumerate() {
-                    *e = if is_below(j, count) { *e / sum } else { T::ZERO };
+                for (i, e) in exponentials.iter_mut().enumerate().take(n) {
+                    let sum = tree::<T, Sum>(e);
+                    by[i] = T::ONE / if none(i) && sum == T::ZERO { T::ONE } else { sum };
                 }
-                match is_padded(len) {
-                    true => write(y, [&e[..len]], |[e]| e),
-                    false => write(y.add(counted), [&x[counted..]], |_| T::ZERO),
-                };
+                for (i, e) in exponentials.iter_mut().enumerate().take(n) {
+                    let ([count, counted], by, y) = (count(i), by[i], y.add(i * len));
+                    for (j, e) in e.iter_mut().enumerate() {
+                        *e = if is_below(j, count) { *e * by } else { T::ZERO };
+                    }
+                    match is_padded(len) {
+                        true => write(y, [&e[..len]], |[e]| e),
+                        false => write(y.add(counted), [line([x], i, len)[0].split_at(counted).1], |_| T::ZERO),
+                    };
+                }
             }
         }
     }
