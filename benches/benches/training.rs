@@ -21,8 +21,8 @@ fn training(c: &mut Criterion) {
     both(c, "W1_mlp_2_16_16_1_sgd", w1());
     both(c, "W2_mlp_784_512_256_10_adam", w2(Threads::default()));
     both(c, "W2_by_hand_with_matrixmultiply", by_hand());
-    both(c, "W3_transformer_adamw", w3(Threads::default()));
-    both(c, "W6_convolutions_sgd", w6(Threads::default()));
+    both(c, "W3_transformer_adamw", w3(1, Threads::default()));
+    both(c, "W6_convolutions_sgd", w6(1, Threads::default()));
 }
 
 /// The step by hand, after a look that it is the same step.

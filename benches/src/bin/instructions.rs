@@ -38,8 +38,8 @@ const PROGRAMS: [Counted; 9] = [
     ("exclusive_or", || Box::new(exclusive_or(Data::drawn())), 1000),
     ("replayed", || Box::new(exclusive_or_replayed(Data::drawn())), 1000),
     ("classifier", || Box::new(classifier(Data::drawn(), [64, 64, 64, 10], 64, Threads::default())), 20),
-    ("letters", || Box::new(letters(Data::drawn(), LETTERS, Threads::default())), 10),
-    ("pictures", || Box::new(pictures(Data::drawn(), 2, Threads::default())), 10),
+    ("letters", || Box::new(letters(Data::drawn(), LETTERS, 1, Threads::default())), 10),
+    ("pictures", || Box::new(pictures(Data::drawn(), 2, 1, Threads::default())), 10),
     ("chain_1000", || Box::new(chain(1_000)), 50),
     // A hundred times the one before, if the cost is linear.
     ("chain_100000", || Box::new(chain(100_000)), 2),

@@ -19,10 +19,8 @@ pub struct Sizes {
     pub context: usize,
     /// Letters there are.
     pub letters: usize,
-    /// Texts in a batch,
+    /// Texts in a batch.
     pub batch: usize,
-    /// which is cut into so many shards.
-    pub shards: usize,
 }
 
 const WEIGHT: Draw = Draw::Normal(0.0, 0.02);
@@ -123,8 +121,9 @@ impl Gpt {
     }
 }
 
-/// A transformer learns texts, by AdamW.
-pub fn letters(mut data: Data, sizes: Sizes, threads: Threads) -> impl Program {
+/// A transformer learns texts, by AdamW. Batches are cut into so many shards, or
+/// as many as there are threads.
+pub fn letters(mut data: Data, sizes: Sizes, shards: usize, threads: Threads) -> impl Program {
     const BATCHES: usize = 4;
     let mut params = Params::new();
     let len = BATCHES * sizes.batch * sizes.context;
@@ -133,7 +132,7 @@ pub fn letters(mut data: Data, sizes: Sizes, threads: Threads) -> impl Program {
     let model = Gpt::new(&mut data, &mut params, &sizes);
 
     let opt = AdamW::new(1e-3).weight_decay(0.01).threads(&threads);
-    training(params, opt, Sharing::Shards(sizes.shards, threads), move |tape, params, part| {
+    training(params, opt, Sharing::Shards(shards, threads), move |tape, params, part| {
         let (letters, next) = batches.of(part);
         model.loss(params, tape, letters, next)
     })

@@ -33,18 +33,11 @@ pub fn w2(threads: Threads) -> impl Program {
 /// Widths and batch of W2.
 pub const W2: ([usize; 4], usize) = ([784, 512, 256, 10], 64);
 
-/// Pre-norm transformer: 4 layers of 128 features and 4 heads, AdamW.
-pub fn w3(threads: Threads) -> impl Program {
-    let sizes = Sizes {
-        layers: 4,
-        heads: 4,
-        features: 128,
-        context: 64,
-        letters: 65,
-        batch: 16,
-        shards: std::env::var("SHARDS").unwrap().parse().unwrap(),
-    };
-    letters(Data::from_environment(), sizes, threads)
+/// Pre-norm transformer: 4 layers of 128 features and 4 heads, AdamW. Batches are
+/// cut into so many shards, or as many as there are threads.
+pub fn w3(shards: usize, threads: Threads) -> impl Program {
+    let sizes = Sizes { layers: 4, heads: 4, features: 128, context: 64, letters: 65, batch: 16 };
+    letters(Data::from_environment(), sizes, shards, threads)
 }
 
 /// 1000 chained operations on one element.
@@ -57,9 +50,10 @@ pub fn w5(form: Form) -> impl Program {
     normalised(Data::from_environment(), form, [1024, 1024])
 }
 
-/// Two convolutions with pools and a linear layer, batch 32, SGD.
-pub fn w6(threads: Threads) -> impl Program {
-    pictures(Data::from_environment(), 32, std::env::var("SHARDS").unwrap().parse().unwrap(), threads)
+/// Two convolutions with pools and a linear layer, batch 32, SGD. Batches are cut
+/// into so many shards, or as many as there are threads.
+pub fn w6(shards: usize, threads: Threads) -> impl Program {
+    pictures(Data::from_environment(), 32, shards, threads)
 }
 
 /// Rosenbrock's function of 10 000 variables.

@@ -44,7 +44,8 @@ impl Network {
 }
 
 /// Pictures of 28 x 28 in ten classes, by two convolutions with pools, a linear
-/// layer and SGD.
+/// layer and SGD. Batches are cut into so many shards, or as many as there are
+/// threads.
 pub fn pictures(mut data: Data, batch: usize, shards: usize, threads: Threads) -> impl Program {
     const BATCHES: usize = 4;
     let mut params = Params::new();

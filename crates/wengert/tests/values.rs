@@ -335,3 +335,31 @@ fn broadcasting() {
         }
     }
 }
+
+/// The rows of `op`'s result, and of the gradient.
+fn rows_of(x: &[f32], rows: usize, op: fn(Tensor<'_>) -> Tensor<'_>) -> [Vec<f32>; 2] {
+    let tape = Tape::new();
+    let x = tape.input([rows, x.len() / rows], x).require_grad();
+    let y = op(x);
+    let grads = (y * y).sum().backward();
+    [y.to_vec(), grads.get(x).unwrap().as_slice().to_vec()]
+}
+
+/// Several rows take each step together: none gets anything of the others.
+#[test]
+fn rows_are_what_they_are_alone() {
+    const ROWS: usize = if cfg!(miri) { 3 } else { 37 };
+    let ops: [fn(Tensor<'_>) -> Tensor<'_>; 3] =
+        [|x| x.softmax(-1), |x| x.log_softmax(-1), |x| x.layer_norm(1, None, None, 1e-5)];
+    for len in [1, 5, 16, 17, 64, 65, 300, 1500] {
+        let x: Vec<f32> = (0..ROWS * len).map(|i| (i as f32 * 0.3).sin() * 4.0).collect();
+        for op in ops {
+            let together = rows_of(&x, ROWS, op);
+            for (i, row) in x.chunks(len).enumerate() {
+                for (together, alone) in together.iter().zip(rows_of(row, 1, op)) {
+                    assert_eq!(together[i * len..][..len], alone, "row {i} of {len}");
+                }
+            }
+        }
+    }
+}

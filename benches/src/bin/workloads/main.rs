@@ -19,7 +19,9 @@
 //! of other libraries which are given the same data must arrive at that loss.
 //! W5 and W7 print two lines: by plain operations, and as `wengert-fused` with
 //! the elementwise expression as one operation; and so does W1, as
-//! `wengert-replay` recorded once and replayed in every step.
+//! `wengert-replay` recorded once and replayed in every step. W3 and W6 are done
+//! once with a shard of the batch for each thread, and as `wengert-micro` with
+//! four shards, one after another where threads are fewer.
 //!
 //! | variable | meaning |
 //! |---|---|
@@ -34,6 +36,9 @@ use harness::{Workload, measure, threads};
 use wengert::Threads;
 use wengert_benches::workloads::{Form, w1, w1_replayed, w2, w3, w4, w5, w6, w7};
 
+/// Into how many shards `wengert-micro` cuts a batch.
+const MICRO_BATCHES: usize = 4;
+
 fn main() {
     let names: Vec<String> = std::env::args().skip(1).collect();
     assert!(!names.is_empty(), "name a workload: W1 to W7");
@@ -45,13 +50,19 @@ fn main() {
                 measure(Workload::steps("W1", 500).by("wengert-replay"), w1_replayed());
             }
             "W2" => measure(Workload::steps("W2", 50), w2(threads.clone())),
-            "W3" => measure(Workload::steps("W3", 20), w3(threads.clone())),
+            "W3" => {
+                measure(Workload::steps("W3", 20), w3(1, threads.clone()));
+                measure(Workload::steps("W3", 20).by("wengert-micro"), w3(MICRO_BATCHES, threads.clone()));
+            }
             "W4" => measure(Workload::nanoseconds_per_1000th("W4"), w4()),
             "W5" => {
                 measure(Workload::milliseconds("W5"), w5(Form::Plain));
                 measure(Workload::milliseconds("W5").by("wengert-fused"), w5(Form::Fused));
             }
-            "W6" => measure(Workload::steps("W6", 50), w6(threads.clone())),
+            "W6" => {
+                measure(Workload::steps("W6", 50), w6(1, threads.clone()));
+                measure(Workload::steps("W6", 50).by("wengert-micro"), w6(MICRO_BATCHES, threads.clone()));
+            }
             "W7" => {
                 measure(Workload::microseconds("W7"), w7(Form::Plain));
                 measure(Workload::microseconds("W7").by("wengert-fused"), w7(Form::Fused));

@@ -70,6 +70,18 @@ pub(super) unsafe fn lines<T: Scalar, const N: usize>(
     });
 }
 
+/// At most so many lines take each step together, and so many elements: the
+/// steps of one line wait for each other, those of different lines do not.
+pub(super) const LINES: usize = 16;
+const ELEMENTS: usize = 1024;
+
+/// The starts and lengths of groups of lines which take steps together.
+#[inline(always)]
+pub(super) fn groups(lines: usize, len: usize) -> impl Iterator<Item = (usize, usize)> {
+    let most = (ELEMENTS / len.max(1)).clamp(1, LINES);
+    (0..lines).step_by(most).map(move |first| (first, most.min(lines - first)))
+}
+
 /// The elements of one vector, or of two.
 const LANES: usize = 16;
 

@@ -6,7 +6,7 @@
 //! second output.
 
 use super::isa::{Isa, dispatched};
-use super::lines::{add_to, line, write};
+use super::lines::{LINES, add_to, groups, line, write};
 use super::map::copy_run;
 use super::reduce::{Sum, tree, tree_of, trees_of};
 use crate::scalar::Scalar;
@@ -22,17 +22,16 @@ pub(crate) struct Rows<T> {
 }
 
 impl<T: Scalar> Rows<T> {
-    /// `m` and `r` of a row.
-    #[inline(always)]
-    fn statistics(&self, x: &[T]) -> (T, T) {
-        let m = self.shift(x);
-        (m, self.factor(tree_of::<T, Sum, 1>([x], |[x]| (x - m) * (x - m))))
-    }
-
     /// `m` of a row.
     #[inline(always)]
     fn shift(&self, x: &[T]) -> T {
         if self.centred { self.mean(tree::<T, Sum>(x)) } else { T::ZERO }
+    }
+
+    /// `r` of a row, by its `m`.
+    #[inline(always)]
+    fn scale(&self, x: &[T], m: T) -> T {
+        self.factor(tree_of::<T, Sum, 1>([x], |[x]| (x - m) * (x - m)))
     }
 
     /// `r`, by the sum of squares.
@@ -57,18 +56,27 @@ dispatched! {
     pub(crate) unsafe fn normalize<T: Scalar>(of: Rows<T>, w: *const T, b: *const T, to: *mut T) {
         // SAFETY: the caller's contract.
         unsafe {
-            for i in 0..of.rows {
-                let ([x], to) = (line([of.x], i, of.len), to.add(i * of.len));
-                let (m, r) = of.statistics(x);
-                match (w.is_null(), b.is_null()) {
-                    (true, true) => write(to, [x], |[x]| (x - m) * r),
-                    (false, true) => write(to, [x, line([w], 0, of.len)[0]], |[x, w]| (x - m) * r * w),
-                    (true, false) => write(to, [x, line([b], 0, of.len)[0]], |[x, b]| (x - m) * r + b),
-                    (false, false) => {
-                        let [w, b] = line([w, b], 0, of.len);
-                        write(to, [x, w, b], |[x, w, b]| (x - m) * r * w + b)
-                    }
-                };
+            let (mut m, mut r) = ([T::ZERO; LINES], [T::ZERO; LINES]);
+            for (first, n) in groups(of.rows, of.len) {
+                let row = |i| line([of.x], first + i, of.len)[0];
+                for (i, m) in m.iter_mut().enumerate().take(n) {
+                    *m = of.shift(row(i));
+                }
+                for (i, r) in r.iter_mut().enumerate().take(n) {
+                    *r = of.scale(row(i), m[i]);
+                }
+                for i in 0..n {
+                    let (x, to, m, r) = (row(i), to.add((first + i) * of.len), m[i], r[i]);
+                    match (w.is_null(), b.is_null()) {
+                        (true, true) => write(to, [x], |[x]| (x - m) * r),
+                        (false, true) => write(to, [x, line([w], 0, of.len)[0]], |[x, w]| (x - m) * r * w),
+                        (true, false) => write(to, [x, line([b], 0, of.len)[0]], |[x, b]| (x - m) * r + b),
+                        (false, false) => {
+                            let [w, b] = line([w, b], 0, of.len);
+                            write(to, [x, w, b], |[x, w, b]| (x - m) * r * w + b)
+                        }
+                    };
+                }
             }
         }
     }
@@ -115,21 +123,48 @@ pub(crate) unsafe fn backward<T: Scalar>(
             for (_, sum) in wanted.clone() {
                 (0..of.len).for_each(|j| sum.add(j).write(T::ZERO));
             }
-            for i in first..of.rows.min(first + BLOCK) {
-                let ([x], [g]) = (line([of.x], i, of.len), line([g.add(i * step)], 0, of.len));
-                let row = if to.x.is_null() {
-                    statistics(isa, of, x)
+            for (group, n) in groups(BLOCK.min(of.rows - first), of.len) {
+                let at = first + group;
+                let rows = Pairs { of: Rows { x: of.x.add(at * of.len), rows: n, ..of }, g: g.add(at * step), step };
+                let mut known = [Moments { m: T::ZERO, r: T::ZERO, mean: T::ZERO, lean: T::ZERO }; LINES];
+                let known = &mut known[..n];
+                if to.x.is_null() {
+                    statistics(isa, rows, known);
                 } else {
-                    let row = moments(isa, of, x, g, w);
-                    tilt(isa, row, x, g, w, to.x.add(i * of.len), to.add);
-                    row
-                };
-                sum(isa, row, x, g, gz, gs);
+                    moments(isa, rows, w, known);
+                    tilt(isa, rows, w, known, to.x.add(at * of.len), to.add);
+                }
+                match (gz.is_null(), gs.is_null()) {
+                    (false, false) => sum_both(isa, rows, known, gz, gs),
+                    (false, true) => sum(isa, rows, known, gz, true),
+                    (true, false) => sum(isa, rows, known, gs, false),
+                    (true, true) => {}
+                }
             }
             for (to, sum) in wanted.clone() {
                 copy_run(isa, (sum, 1), (to, 1), of.len, true);
             }
         }
+    }
+}
+
+/// Some rows, and their cotangents.
+#[derive(Clone, Copy)]
+struct Pairs<T> {
+    of: Rows<T>,
+    g: *const T,
+    step: usize,
+}
+
+impl<T: Scalar> Pairs<T> {
+    /// Row `i` of both.
+    ///
+    /// # Safety
+    /// There is this row.
+    #[inline(always)]
+    unsafe fn row<'a>(&self, i: usize) -> [&'a [T]; 2] {
+        // SAFETY: the caller's contract.
+        unsafe { [line([self.of.x], i, self.of.len)[0], line([self.g.add(i * self.step)], 0, self.of.len)[0]] }
     }
 }
 
@@ -143,65 +178,93 @@ struct Moments<T> {
 }
 
 // The steps of `backward`, one function each: in one large one compilers do not
-// find the vectors of sums in lanes.
+// find the vectors of sums in lanes. All take as many rows as are known.
 
 dispatched! {
     /// [`Moments`] without those of `u`.
-    unsafe fn statistics<T: Scalar>(of: Rows<T>, x: &[T]) -> Moments<T> {
-        let (m, r) = of.statistics(x);
-        Moments { m, r, mean: T::ZERO, lean: T::ZERO }
+    unsafe fn statistics<T: Scalar>(rows: Pairs<T>, known: &mut [Moments<T>]) {
+        for (i, known) in known.iter_mut().enumerate() {
+            // SAFETY: the caller's contract.
+            let [x, _] = unsafe { rows.row(i) };
+            let m = rows.of.shift(x);
+            *known = Moments { m, r: rows.of.scale(x, m), ..*known };
+        }
     }
 }
 
 dispatched! {
-    unsafe fn moments<T: Scalar>(of: Rows<T>, x: &[T], g: &[T], w: *const T) -> Moments<T> {
-        let m = of.shift(x);
-        let [square, sum, product] = if w.is_null() {
-            trees_of::<T, Sum, 2, 3>([x, g], |[x, g]| [(x - m) * (x - m), g, g * (x - m)])
-        } else {
-            // SAFETY: weights are one row.
-            let [w] = unsafe { line([w], 0, x.len()) };
-            trees_of::<T, Sum, 3, 3>([x, g, w], |[x, g, w]| [(x - m) * (x - m), g * w, g * w * (x - m)])
-        };
-        let r = of.factor(square);
-        let mean = if of.centred { of.mean(sum) } else { T::ZERO };
-        Moments { m, r, mean, lean: of.mean(product) * r }
-    }
-}
-
-dispatched! {
-    /// The contribution to a row of x.
-    unsafe fn tilt<T: Scalar>(row: Moments<T>, x: &[T], g: &[T], w: *const T, to: *mut T, add: bool) {
-        let Moments { m, r, mean, lean } = row;
-        // SAFETY: weights are one row, and the caller's contract.
+    unsafe fn moments<T: Scalar>(rows: Pairs<T>, w: *const T, known: &mut [Moments<T>]) {
+        let of = rows.of;
+        // SAFETY: the caller's contract; weights are one row.
         unsafe {
-            let tilted = |x: T, u: T| r * (u - mean - (x - m) * r * lean);
-            match (w.is_null(), add) {
-                (true, true) => add_to(to, [x, g], |[x, g]| tilted(x, g)),
-                (true, false) => _ = write(to, [x, g], |[x, g]| tilted(x, g)),
-                (false, true) => add_to(to, [x, g, line([w], 0, x.len())[0]], |[x, g, w]| tilted(x, g * w)),
-                (false, false) => _ = write(to, [x, g, line([w], 0, x.len())[0]], |[x, g, w]| tilted(x, g * w)),
+            for (i, known) in known.iter_mut().enumerate() {
+                known.m = of.shift(rows.row(i)[0]);
+            }
+            for (i, known) in known.iter_mut().enumerate() {
+                let ([x, g], m) = (rows.row(i), known.m);
+                let [square, sum, product] = if w.is_null() {
+                    trees_of::<T, Sum, 2, 3>([x, g], |[x, g]| [(x - m) * (x - m), g, g * (x - m)])
+                } else {
+                    let [w] = line([w], 0, of.len);
+                    trees_of::<T, Sum, 3, 3>([x, g, w], |[x, g, w]| [(x - m) * (x - m), g * w, g * w * (x - m)])
+                };
+                let r = of.factor(square);
+                let mean = if of.centred { of.mean(sum) } else { T::ZERO };
+                *known = Moments { m, r, mean, lean: of.mean(product) * r };
             }
         }
     }
 }
 
 dispatched! {
-    /// Adds a row's `g z` and `g` to the sums which are not null.
-    unsafe fn sum<T: Scalar>(row: Moments<T>, x: &[T], g: &[T], gz: *mut T, gs: *mut T) {
-        let z = |x: T| (x - row.m) * row.r;
-        // SAFETY: the caller's contract: sums are one row.
-        unsafe {
-            match (gz.is_null(), gs.is_null()) {
-                (false, false) => {
-                    for (j, (&x, &g)) in x.iter().zip(g).enumerate() {
-                        *gz.add(j) += g * z(x);
-                        *gs.add(j) += g;
-                    }
+    /// The contributions to rows of x.
+    unsafe fn tilt<T: Scalar>(rows: Pairs<T>, w: *const T, known: &[Moments<T>], to: *mut T, add: bool) {
+        let len = rows.of.len;
+        for (i, &Moments { m, r, mean, lean }) in known.iter().enumerate() {
+            // SAFETY: the caller's contract; weights are one row.
+            unsafe {
+                let ([x, g], to) = (rows.row(i), to.add(i * len));
+                let tilted = |x: T, u: T| r * (u - mean - (x - m) * r * lean);
+                match (w.is_null(), add) {
+                    (true, true) => add_to(to, [x, g], |[x, g]| tilted(x, g)),
+                    (true, false) => _ = write(to, [x, g], |[x, g]| tilted(x, g)),
+                    (false, true) => add_to(to, [x, g, line([w], 0, len)[0]], |[x, g, w]| tilted(x, g * w)),
+                    (false, false) => _ = write(to, [x, g, line([w], 0, len)[0]], |[x, g, w]| tilted(x, g * w)),
                 }
-                (false, true) => add_to(gz, [x, g], |[x, g]| g * z(x)),
-                (true, false) => add_to(gs, [g], |[g]| g),
-                (true, true) => {}
+            }
+        }
+    }
+}
+
+dispatched! {
+    /// Adds the `g z` and the `g` of rows to sums.
+    unsafe fn sum_both<T: Scalar>(rows: Pairs<T>, known: &[Moments<T>], gz: *mut T, gs: *mut T) {
+        let len = rows.of.len;
+        for (i, &Moments { m, r, .. }) in known.iter().enumerate() {
+            // SAFETY: the caller's contract: sums are one row.
+            unsafe {
+                let [x, g] = rows.row(i);
+                let sums = (std::slice::from_raw_parts_mut(gz, len), std::slice::from_raw_parts_mut(gs, len));
+                for (((x, g), gz), gs) in x.iter().zip(g).zip(sums.0).zip(sums.1) {
+                    *gz += *g * ((*x - m) * r);
+                    *gs += *g;
+                }
+            }
+        }
+    }
+}
+
+dispatched! {
+    /// Adds the `g z` of rows to a sum, or their `g`.
+    unsafe fn sum<T: Scalar>(rows: Pairs<T>, known: &[Moments<T>], to: *mut T, z: bool) {
+        for (i, &Moments { m, r, .. }) in known.iter().enumerate() {
+            // SAFETY: the caller's contract: a sum is one row.
+            unsafe {
+                let [x, g] = rows.row(i);
+                match z {
+                    true => add_to(to, [x, g], |[x, g]| g * ((x - m) * r)),
+                    false => add_to(to, [g], |[g]| g),
+                }
             }
         }
     }

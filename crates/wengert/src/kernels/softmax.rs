@@ -4,7 +4,7 @@
 //! overflows (Blanchard, Higham, Higham, IMA J. Numer. Anal. 41, 2021).
 
 use super::isa::dispatched;
-use super::lines::{is_below, is_padded, line, lines, pad, whole, write, write_first};
+use super::lines::{LINES, groups, is_below, is_padded, line, lines, pad, whole, write, write_first};
 use super::map::copy;
 use super::nest::Nest;
 use super::reduce::{Bound, Max, Sum, tree, tree_of};
@@ -59,25 +59,12 @@ pub(crate) unsafe fn softmax<T: Scalar>(m: &Machine<T>, x: Value<'_, T>, axis: u
     }
 }
 
-/// At most so many lines take each step together, and so many elements: the
-/// steps of one line wait for each other, those of different lines do not.
-const LINES: usize = 16;
-const ELEMENTS: usize = 2048;
-
-/// The starts and lengths of groups of lines which take steps together.
-#[inline(always)]
-fn groups(lines: usize, len: usize) -> impl Iterator<Item = (usize, usize)> {
-    let most = (ELEMENTS / len.max(1)).clamp(1, LINES);
-    (0..lines).step_by(most).map(move |first| (first, most.min(lines - first)))
-}
-
 dispatched! {
     unsafe fn softmax_lines<T: Scalar>(
         x: *const T, y: *mut T, first: usize, lines: usize, len: usize, mask: Masking,
     ) {
         let mut padded = [[T::ZERO; _]; LINES];
-        // The largest elements, and one by the sums.
-        let (mut max, mut by) = ([T::ZERO; LINES], [T::ZERO; LINES]);
+        let (mut max, mut sum) = ([T::ZERO; LINES], [T::ZERO; LINES]);
         for (group, n) in groups(lines, len) {
             let count = |i| mask.count(first + group + i, len);
             // SAFETY: the caller has as many lines; they are written first.
@@ -100,13 +87,15 @@ dispatched! {
                     e.iter_mut().for_each(|e| *e = exp::<T, FMA>(*e - max));
                 }
                 for (i, e) in exponentials.iter_mut().enumerate().take(n) {
-                    let sum = tree::<T, Sum>(e);
-                    by[i] = T::ONE / if none(i) && sum == T::ZERO { T::ONE } else { sum };
+                    sum[i] = tree::<T, Sum>(e);
+                    if none(i) && sum[i] == T::ZERO {
+                        sum[i] = T::ONE;
+                    }
                 }
                 for (i, e) in exponentials.iter_mut().enumerate().take(n) {
-                    let ([count, counted], by, y) = (count(i), by[i], y.add(i * len));
+                    let ([count, counted], sum, y) = (count(i), sum[i], y.add(i * len));
                     for (j, e) in e.iter_mut().enumerate() {
-                        *e = if is_below(j, count) { *e * by } else { T::ZERO };
+                        *e = if is_below(j, count) { *e / sum } else { T::ZERO };
                     }
                     match is_padded(len) {
                         true => write(y, [&e[..len]], |[e]| e),
