@@ -121,15 +121,26 @@ pub(crate) unsafe fn log_softmax<T: Scalar>(m: &Machine<T>, x: Value<'_, T>, axi
 
 dispatched! {
     unsafe fn log_softmax_lines<T: Scalar>(x: *const T, y: *mut T, lines: usize, len: usize) {
-        let mut padded = [T::ZERO; _];
-        for i in 0..lines {
+        let mut padded = [[T::ZERO; _]; LINES];
+        let (mut max, mut sum) = ([T::ZERO; LINES], [T::ZERO; LINES]);
+        for (group, n) in groups(lines, len) {
             // SAFETY: the caller has as many lines.
             unsafe {
-                let [x] = line([x], i, len);
-                let whole = if is_padded(len) { pad(&mut padded, x, len, T::NEG_INFINITY) } else { x };
-                let max = tree::<T, Bound>(whole);
-                let ln_sum = tree_of::<T, Sum, 1>([whole], |[x]| exp::<T, FMA>(x - max)).ln();
-                write(y.add(i * len), [x], |[x]| x - max - ln_sum);
+                let (x, y) = (x.add(group * len), y.add(group * len));
+                let mut whole: [&[T]; LINES] = [&[]; LINES];
+                for (i, padded) in padded.iter_mut().enumerate().take(n) {
+                    let [x] = line([x], i, len);
+                    whole[i] = if is_padded(len) { pad(padded, x, len, T::NEG_INFINITY) } else { x };
+                    max[i] = tree::<T, Bound>(whole[i]);
+                }
+                for (i, x) in whole.iter().enumerate().take(n) {
+                    let max = max[i];
+                    sum[i] = tree_of::<T, Sum, 1>([x], |[x]| exp::<T, FMA>(x - max));
+                }
+                for i in 0..n {
+                    let (max, ln_sum) = (max[i], sum[i].ln());
+                    write(y.add(i * len), line([x], i, len), |[x]| x - max - ln_sum);
+                }
             }
         }
     }
@@ -195,12 +206,17 @@ pub(crate) unsafe fn log_softmax_grad<T: Scalar>(
 
 dispatched! {
     unsafe fn log_grad_lines<T: Scalar>(gy: [*const T; 2], d: *mut T, lines: usize, len: usize) {
-        for i in 0..lines {
+        let mut sum = [T::ZERO; LINES];
+        for (group, n) in groups(lines, len) {
             // SAFETY: the caller has as many lines.
             unsafe {
-                let [g, y] = line(gy, i, len);
-                let sum = tree::<T, Sum>(g);
-                write(d.add(i * len), [g, y], |[g, y]| g - exp::<T, FMA>(y) * sum);
+                for (i, sum) in sum.iter_mut().enumerate().take(n) {
+                    *sum = tree::<T, Sum>(line(gy, group + i, len)[0]);
+                }
+                for (i, &sum) in sum.iter().enumerate().take(n) {
+                    let i = group + i;
+                    write(d.add(i * len), line(gy, i, len), |[g, y]| g - exp::<T, FMA>(y) * sum);
+                }
             }
         }
     }
