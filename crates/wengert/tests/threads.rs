@@ -156,6 +156,12 @@ fn gradients_accumulate_until_zeroed() {
 }
 
 #[test]
+#[should_panic(expected = "a tape which serves no shard")]
+fn a_tape_serves_some_shards() {
+    _ = Workers::new(&Threads::new(1)).shards_per_tape(0);
+}
+
+#[test]
 fn gradients_of_tensors_stay_in_their_shard() {
     let threads = Threads::new(2);
     let mut grads = Gradients::new();

@@ -200,10 +200,11 @@ fn lanes<T: Scalar, F: Fold<T>, const N: usize, const S: usize>(x: [&[T]; N], f:
         narrow = both::<T, F, S>(narrow, rest);
     }
     // The compiler shall see whole vectors go to memory here: from the halves
-    // alone it would think in pairs, back through all of the loop.
+    // alone it would think in pairs, back through all of the loop. From there on
+    // by value, since halves in memory would wait for each other's stores.
     std::hint::black_box(&mut narrow).map(|lanes| {
-        let lanes: [T; 8] = from_fn(|j| F::fold(lanes[j], lanes[j + 8]));
-        let lanes: [T; 4] = from_fn(|j| F::fold(lanes[j], lanes[j + 4]));
+        let lanes: [T; LANES / 2] = from_fn(|j| F::fold(lanes[j], lanes[j + LANES / 2]));
+        let lanes: [T; LANES / 4] = from_fn(|j| F::fold(lanes[j], lanes[j + LANES / 4]));
         F::fold(F::fold(lanes[0], lanes[2]), F::fold(lanes[1], lanes[3]))
     })
 }
