@@ -59,7 +59,7 @@ pub struct Workers<T: Scalar = f32> {
 
 struct Lane<T: Scalar> {
     tape: Tape<T>,
-    /// Unused in the first lane, which has the caller's.
+    /// In the first lane, the caller's while it works.
     grads: Gradients<T>,
     value: T,
 }
@@ -136,18 +136,14 @@ impl<T: Scalar> Workers<T> {
         if self.lanes.len() < count {
             self.lanes.resize_with(count, Mutex::default);
         }
-        let (lanes, first) = (&self.lanes, Mutex::new(&mut *grads));
+        self.change_first(grads);
+        let lanes = &self.lanes;
         let run = || {
             self.threads.for_each(count, |i| {
                 let Lane { tape, grads, value } = &mut *lock(&lanes[i]);
-                let mut first = (i == 0).then(|| lock(&first));
-                let grads = match &mut first {
-                    Some(first) => &mut **first,
-                    None => {
-                        grads.zero();
-                        grads
-                    }
-                };
+                if i > 0 {
+                    grads.zero();
+                }
                 *value = T::ZERO;
                 for shard in (i * each..shards).take(each) {
                     tape.rewind();
@@ -155,13 +151,15 @@ impl<T: Scalar> Workers<T> {
                 }
             });
         };
-        if let Err(payload) = catch_unwind(AssertUnwindSafe(run)) {
+        let result = catch_unwind(AssertUnwindSafe(run));
+        self.change_first(grads);
+        if let Err(payload) = result {
             grads.zero();
             resume_unwind(payload);
         }
         let mut sum = T::ZERO;
         for (i, lane) in self.lanes.iter_mut().take(count).enumerate() {
-            let lane = lane.get_mut().unwrap_or_else(PoisonError::into_inner);
+            let lane = inner(lane);
             sum += lane.value;
             if i > 0 {
                 grads.add_by(&lane.grads, &self.threads);
@@ -169,6 +167,14 @@ impl<T: Scalar> Workers<T> {
         }
         grads.forget_leaves();
         sum
+    }
+
+    /// Gives the first lane the caller's gradients to work with, or takes them
+    /// back: its sweeps add to what is there.
+    fn change_first(&mut self, grads: &mut Gradients<T>) {
+        if let Some(first) = self.lanes.first_mut() {
+            std::mem::swap(&mut inner(first).grads, grads);
+        }
     }
 }
 
@@ -178,7 +184,12 @@ impl<T: Scalar> Default for Lane<T> {
     }
 }
 
-/// A shard which panicked leaves a tape and gradients which can be used on.
+// A shard which panicked leaves a tape and gradients which can be used on.
+
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn inner<T>(mutex: &mut Mutex<T>) -> &mut T {
+    mutex.get_mut().unwrap_or_else(PoisonError::into_inner)
 }
