@@ -22,16 +22,37 @@ pub(crate) struct Rows<T> {
 }
 
 impl<T: Scalar> Rows<T> {
+    /// Rows of these, from `first` on.
+    ///
+    /// # Safety
+    /// There are so many.
+    #[inline(always)]
+    unsafe fn part(self, first: usize, rows: usize) -> Self {
+        // SAFETY: the caller's contract.
+        Rows { x: unsafe { self.x.add(first * self.len) }, rows, ..self }
+    }
+
+    /// `m` and `r` of every row.
+    ///
+    /// # Safety
+    /// The rows exist.
+    #[inline(always)]
+    unsafe fn statistics(&self, known: &mut [Moments<T>]) {
+        // SAFETY: the caller's contract.
+        let row = |i| unsafe { line([self.x], i, self.len)[0] };
+        for (i, known) in known.iter_mut().enumerate() {
+            known.m = self.shift(row(i));
+        }
+        for (i, known) in known.iter_mut().enumerate() {
+            let (x, m) = (row(i), known.m);
+            known.r = self.factor(tree_of::<T, Sum, 1>([x], |[x]| (x - m) * (x - m)));
+        }
+    }
+
     /// `m` of a row.
     #[inline(always)]
     fn shift(&self, x: &[T]) -> T {
         if self.centred { self.mean(tree::<T, Sum>(x)) } else { T::ZERO }
-    }
-
-    /// `r` of a row, by its `m`.
-    #[inline(always)]
-    fn scale(&self, x: &[T], m: T) -> T {
-        self.factor(tree_of::<T, Sum, 1>([x], |[x]| (x - m) * (x - m)))
     }
 
     /// `r`, by the sum of squares.
@@ -56,17 +77,12 @@ dispatched! {
     pub(crate) unsafe fn normalize<T: Scalar>(of: Rows<T>, w: *const T, b: *const T, to: *mut T) {
         // SAFETY: the caller's contract.
         unsafe {
-            let (mut m, mut r) = ([T::ZERO; LINES], [T::ZERO; LINES]);
+            let mut known = [Moments::NOTHING; LINES];
             for (first, n) in groups(of.rows, of.len) {
-                let row = |i| line([of.x], first + i, of.len)[0];
-                for (i, m) in m.iter_mut().enumerate().take(n) {
-                    *m = of.shift(row(i));
-                }
-                for (i, r) in r.iter_mut().enumerate().take(n) {
-                    *r = of.scale(row(i), m[i]);
-                }
-                for i in 0..n {
-                    let (x, to, m, r) = (row(i), to.add((first + i) * of.len), m[i], r[i]);
+                let (of, to, known) = (of.part(first, n), to.add(first * of.len), &mut known[..n]);
+                of.statistics(known);
+                for (i, &Moments { m, r, .. }) in known.iter().enumerate() {
+                    let ([x], to) = (line([of.x], i, of.len), to.add(i * of.len));
                     match (w.is_null(), b.is_null()) {
                         (true, true) => write(to, [x], |[x]| (x - m) * r),
                         (false, true) => write(to, [x, line([w], 0, of.len)[0]], |[x, w]| (x - m) * r * w),
@@ -119,14 +135,14 @@ pub(crate) unsafe fn backward<T: Scalar>(
     let [gz, gs] = both.map(|(to, sum)| if to.is_null() { to } else { sum });
     // SAFETY: the caller's contract; sums are written first.
     unsafe {
+        let mut known = [Moments::NOTHING; LINES];
         for first in (0..of.rows).step_by(BLOCK) {
             for (_, sum) in wanted.clone() {
                 (0..of.len).for_each(|j| sum.add(j).write(T::ZERO));
             }
             for (group, n) in groups(BLOCK.min(of.rows - first), of.len) {
                 let at = first + group;
-                let rows = Pairs { of: Rows { x: of.x.add(at * of.len), rows: n, ..of }, g: g.add(at * step), step };
-                let mut known = [Moments { m: T::ZERO, r: T::ZERO, mean: T::ZERO, lean: T::ZERO }; LINES];
+                let rows = Pairs { of: of.part(at, n), g: g.add(at * step), step };
                 let known = &mut known[..n];
                 if to.x.is_null() {
                     statistics(isa, rows, known);
@@ -134,12 +150,7 @@ pub(crate) unsafe fn backward<T: Scalar>(
                     moments(isa, rows, w, known);
                     tilt(isa, rows, w, known, to.x.add(at * of.len), to.add);
                 }
-                match (gz.is_null(), gs.is_null()) {
-                    (false, false) => sum_both(isa, rows, known, gz, gs),
-                    (false, true) => sum(isa, rows, known, gz, true),
-                    (true, false) => sum(isa, rows, known, gs, false),
-                    (true, true) => {}
-                }
+                sum(isa, rows, known, gz, gs);
             }
             for (to, sum) in wanted.clone() {
                 copy_run(isa, (sum, 1), (to, 1), of.len, true);
@@ -177,18 +188,19 @@ struct Moments<T> {
     lean: T,
 }
 
+impl<T: Scalar> Moments<T> {
+    /// What is known before anything is computed.
+    const NOTHING: Self = Moments { m: T::ZERO, r: T::ZERO, mean: T::ZERO, lean: T::ZERO };
+}
+
 // The steps of `backward`, one function each: in one large one compilers do not
 // find the vectors of sums in lanes. All take as many rows as are known.
 
 dispatched! {
     /// [`Moments`] without those of `u`.
     unsafe fn statistics<T: Scalar>(rows: Pairs<T>, known: &mut [Moments<T>]) {
-        for (i, known) in known.iter_mut().enumerate() {
-            // SAFETY: the caller's contract.
-            let [x, _] = unsafe { rows.row(i) };
-            let m = rows.of.shift(x);
-            *known = Moments { m, r: rows.of.scale(x, m), ..*known };
-        }
+        // SAFETY: the caller's contract.
+        unsafe { rows.of.statistics(known) }
     }
 }
 
@@ -237,33 +249,25 @@ dispatched! {
 }
 
 dispatched! {
-    /// Adds the `g z` and the `g` of rows to sums.
-    unsafe fn sum_both<T: Scalar>(rows: Pairs<T>, known: &[Moments<T>], gz: *mut T, gs: *mut T) {
+    /// Adds the `g z` and the `g` of rows to the sums which are not null.
+    unsafe fn sum<T: Scalar>(rows: Pairs<T>, known: &[Moments<T>], gz: *mut T, gs: *mut T) {
         let len = rows.of.len;
         for (i, &Moments { m, r, .. }) in known.iter().enumerate() {
             // SAFETY: the caller's contract: sums are one row.
             unsafe {
                 let [x, g] = rows.row(i);
-                let sums = (std::slice::from_raw_parts_mut(gz, len), std::slice::from_raw_parts_mut(gs, len));
-                for (((x, g), gz), gs) in x.iter().zip(g).zip(sums.0).zip(sums.1) {
-                    *gz += *g * ((*x - m) * r);
-                    *gs += *g;
-                }
-            }
-        }
-    }
-}
-
-dispatched! {
-    /// Adds the `g z` of rows to a sum, or their `g`.
-    unsafe fn sum<T: Scalar>(rows: Pairs<T>, known: &[Moments<T>], to: *mut T, z: bool) {
-        for (i, &Moments { m, r, .. }) in known.iter().enumerate() {
-            // SAFETY: the caller's contract: a sum is one row.
-            unsafe {
-                let [x, g] = rows.row(i);
-                match z {
-                    true => add_to(to, [x, g], |[x, g]| g * ((x - m) * r)),
-                    false => add_to(to, [g], |[g]| g),
+                let gz_of = |[x, g]: [T; 2]| g * ((x - m) * r);
+                match (gz.is_null(), gs.is_null()) {
+                    (false, false) => {
+                        let sums = (std::slice::from_raw_parts_mut(gz, len), std::slice::from_raw_parts_mut(gs, len));
+                        for (((&x, &g), gz), gs) in x.iter().zip(g).zip(sums.0).zip(sums.1) {
+                            *gz += gz_of([x, g]);
+                            *gs += g;
+                        }
+                    }
+                    (false, true) => add_to(gz, [x, g], gz_of),
+                    (true, false) => add_to(gs, [g], |[g]| g),
+                    (true, true) => {}
                 }
             }
         }

@@ -64,21 +64,20 @@ dispatched! {
         x: *const T, y: *mut T, first: usize, lines: usize, len: usize, mask: Masking,
     ) {
         let mut padded = [[T::ZERO; _]; LINES];
-        let (mut max, mut sum) = ([T::ZERO; LINES], [T::ZERO; LINES]);
+        let (mut counts, mut max, mut sum) = ([0; LINES], [T::ZERO; LINES], [T::ZERO; LINES]);
         for (group, n) in groups(lines, len) {
-            let count = |i| mask.count(first + group + i, len);
             // SAFETY: the caller has as many lines; they are written first.
             unsafe {
                 let (x, y) = (x.add(group * len), y.add(group * len));
                 let mut exponentials: [&mut [T]; LINES] = std::array::from_fn(|_| &mut [][..]);
                 for (i, padded) in padded.iter_mut().enumerate().take(n) {
-                    let ([x], [count, counted]) = (line([x], i, len), count(i));
+                    let ([x], [count, counted]) = (line([x], i, len), mask.count(first + group + i, len));
                     let e = match is_padded(len) {
                         true => pad(padded, x, count, T::NEG_INFINITY),
                         false => write_first(y.add(i * len), &x[..counted], count, T::NEG_INFINITY),
                     };
                     max[i] = tree::<T, Bound>(e);
-                    exponentials[i] = e;
+                    (counts[i], exponentials[i]) = (count, e);
                 }
                 // Where all is masked, the sum of nothing.
                 let none = |i: usize| mask.0 != Mask::Nothing && max[i] == T::NEG_INFINITY;
@@ -93,13 +92,13 @@ dispatched! {
                     }
                 }
                 for (i, e) in exponentials.iter_mut().enumerate().take(n) {
-                    let ([count, counted], sum, y) = (count(i), sum[i], y.add(i * len));
+                    let ([x], count, sum, y) = (line([x], i, len), counts[i], sum[i], y.add(i * len));
                     for (j, e) in e.iter_mut().enumerate() {
                         *e = if is_below(j, count) { *e / sum } else { T::ZERO };
                     }
                     match is_padded(len) {
                         true => write(y, [&e[..len]], |[e]| e),
-                        false => write(y.add(counted), [line([x], i, len)[0].split_at(counted).1], |_| T::ZERO),
+                        false => write(y.add(e.len()), [&x[e.len()..]], |_| T::ZERO),
                     };
                 }
             }
