@@ -38,7 +38,8 @@ pub enum Sharing {
     None,
     /// Large matrix products.
     Products(Threads),
-    /// Batches, cut into so many shards, at least one for each thread.
+    /// Batches, cut into so many shards, or up to as many more as give every
+    /// thread the same number.
     Shards(usize, Threads),
 }
 
