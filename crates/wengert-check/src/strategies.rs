@@ -230,13 +230,14 @@ mod tests {
     fn shrinks_to_the_smallest_shape_which_fails() {
         let mut runner = TestRunner::new(Config { failure_persistence: None, ..Config::default() });
         let strategy = tensor::<f64>(shapes(0..=4, 0..=5), -3.0..3.0);
+        // Failing when one axis is dropped or shortened, as long as any smaller
+        // shape fails: shrinking takes such steps one at a time.
         let failed = runner.run(&strategy, |x| {
-            assert!(!(x.rank() >= 2 && x.len() >= 6));
+            assert!(x.shape().iter().filter(|&&d| d >= 2).count() < 2);
             Ok(())
         });
         let Err(TestError::Fail(_, x)) = failed else { panic!("{failed:?}") };
-        assert_eq!(x.rank(), 2, "{:?}", x.shape());
-        assert!((6..=9).contains(&x.len()), "{:?}", x.shape());
+        assert_eq!(x.shape(), [2, 2]);
         assert!(x.iter().all(|v| v.fract() == 0.0), "{x}");
     }
 
@@ -251,7 +252,8 @@ mod tests {
         let Err(TestError::Fail(_, x)) = failed else { panic!("{failed:?}") };
         assert_eq!(x.shape(), [1]);
         let tenths = x.as_slice()[0] * 10.0;
-        assert!((tenths - tenths.round()).abs() < 1e-9 || x.as_slice()[0] < 0.05, "{x}");
+        // Below 0.05 tenths are 0, which passes; the hundredths before them may be 5.
+        assert!((tenths - tenths.round()).abs() < 1e-9 || x.as_slice()[0] <= 0.05, "{x}");
     }
 
     #[test]
