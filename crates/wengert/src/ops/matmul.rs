@@ -72,10 +72,6 @@ fn split<N: Copy>(axes: &[N]) -> (&[N], N, N) {
     (batch, *rows, *columns)
 }
 
-/// Operands of a batch with up to so many elements are asked for while the
-/// product before is computed.
-const ASKED_FOR: usize = 8192;
-
 impl Matmul {
     pub(crate) fn name(&self) -> &'static str {
         if self.row.is_some() { "linear" } else { "matmul" }
@@ -173,7 +169,7 @@ impl Matmul {
             let ((dims, ..), (strides, ..)) = (side.matrix(x.layout.dims), side.matrix(x.layout.strides));
             broadcast_strides(dims, strides, batch)
         });
-        let [m, n, k] = product.shape;
+        let [m, n, _] = product.shape;
         let mut over_c = contiguous_strides(batch);
         over_c.iter_mut().for_each(|s| *s *= (m * n) as isize);
         let nest = Nest::new(batch, [&over_a, &over_b, &over_c]);
@@ -188,11 +184,6 @@ impl Matmul {
                     unsafe {
                         let a = product.a.at(at_a + i * next_a);
                         let b = product.b.at(at_b + i * next_b);
-                        // The next ones are on their way meanwhile.
-                        if (m + n) * k <= ASKED_FOR {
-                            a.at(next_a).ask(m, k);
-                            b.at(next_b).ask(k, n);
-                        }
                         let at_c = at_c + i * next_c;
                         let c = product.c.offset(at_c);
                         // A row is that of every matrix.
