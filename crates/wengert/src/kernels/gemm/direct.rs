@@ -14,7 +14,8 @@ const DOT_BLOCK: usize = 1 << 17;
 /// Rows which are further apart than this, in bytes, the processor does not
 /// foresee.
 const APART: usize = 1024;
-/// From how many bytes of C on they are taken to be far away.
+/// From how many bytes of C on they are taken to be far away, if it is computed
+/// column by column.
 const FAR: usize = 1 << 20;
 
 /// What is computed: C, or a block of it.
@@ -23,8 +24,6 @@ struct Output<T> {
     c: *mut T,
     rs: isize,
     start: Option<Mat<T>>,
-    /// See [`Tile::far`].
-    far: bool,
 }
 
 impl<T> Output<T> {
@@ -37,6 +36,12 @@ impl<T> Output<T> {
         // SAFETY: the caller's contract.
         let c = unsafe { self.c.offset(i as isize * self.rs).add(j) };
         Output { c, start: self.start.map(|start| start.from(i, j)), ..self }
+    }
+
+    /// The tile of C which begins here, not far.
+    fn tile(self, k: usize, a: Mat<T>, b: *const T, b_rs: isize, last: usize) -> Tile<T> {
+        let (start, start_rs) = self.start.map_or((core::ptr::null(), 0), |start| (start.data, start.rs));
+        Tile { k, a, b, b_rs, c: self.c, c_rs: self.rs, last, start, start_rs, far: false }
     }
 }
 
@@ -70,7 +75,7 @@ pub(super) unsafe fn gemm<T: GemmScalar>(
             // The one element of a row stands for all rows, which are columns now.
             begin([m, 1], c, 1, start);
             let start = start.map(|_| Mat { data: c.cast_const(), rs: 1, cs: 1 });
-            let output = Output { c, rs: 1, start, far: false };
+            let output = Output { c, rs: 1, start };
             return tiles(kernels, [1, m, k], b.transposed(), a.transposed(), output, scratch);
         }
         let last = dot_columns(kernels, [m, n, k], a.cs);
@@ -84,8 +89,7 @@ pub(super) unsafe fn gemm<T: GemmScalar>(
             let d = Dots { n: last, k, a: a.data, a_rs: a.rs, b: packed, b_cs, c, c_rs: rsc, c_cs: 1, start };
             dots(kernels, last, d.transposed(m));
         }
-        let far = m * n * size_of::<T>() >= FAR;
-        tiles(kernels, [m, n, k], a, b, Output { c, rs: rsc, start, far }, scratch);
+        tiles(kernels, [m, n, k], a, b, Output { c, rs: rsc, start }, scratch);
     }
 }
 
@@ -128,10 +132,9 @@ pub(super) unsafe fn at_once<T: GemmScalar>(
     let fits = width == n && m <= shape.tiles.len();
     if fits {
         let last = n - (shape.vectors - 1) * kernels.lanes;
-        let (start, start_rs) = start.map_or((core::ptr::null(), 0), |start| (start.data, start.rs));
-        let tile = Tile { k, a, b: b.data, b_rs: b.rs, c, c_rs: rsc, last, start, start_rs, far: false };
+        let output = Output { c, rs: rsc, start };
         // SAFETY: the caller's contract: these are all rows and columns.
-        unsafe { (shape.tiles[m - 1])(&tile) }
+        unsafe { (shape.tiles[m - 1])(&output.tile(k, a, b.data, b.rs, last)) }
     }
     fits
 }
@@ -174,9 +177,8 @@ unsafe fn tiles<T: GemmScalar>(
     scratch: &mut [MaybeUninit<T>],
 ) {
     if kernels.in_place(n, k, b.cs) {
-        let rows = Rows { m, a, packed: None };
         // SAFETY: the caller's contract.
-        return unsafe { strips(kernels, [m, n, k], &rows, Columns::InPlace(b), c) };
+        return unsafe { down(kernels, [m, n, k], a, b, c) };
     }
     let [whole, rest] = whole_columns(kernels, n, b.cs);
     // SAFETY: the caller's contract, for some of the columns.
@@ -212,9 +214,8 @@ unsafe fn blocks_of_tiles<T: GemmScalar>(
     let depth = k.div_ceil(k.div_ceil(plan.kc));
     if !plan.pack_b {
         for (pc, kc) in blocks(k, depth) {
-            let rows = Rows { m, a: a.from(0, pc), packed: None };
             // SAFETY: the caller's contract: this block of A, B and C exists.
-            unsafe { strips(kernels, [m, n, kc], &rows, Columns::InPlace(b.from(pc, 0)), sums(pc)) };
+            unsafe { down(kernels, [m, n, kc], a.from(0, pc), b.from(pc, 0), sums(pc)) };
         }
         return;
     }
@@ -223,32 +224,25 @@ unsafe fn blocks_of_tiles<T: GemmScalar>(
     let packed_b = scratch.as_mut_ptr().cast::<T>();
     let packed_b = packed_b.wrapping_add(packed_b.align_offset(ALIGN));
     let packed_a = packed_b.wrapping_add(plan.packed(kernels, [m, n, k])[0]);
+    // Of the first strip: the others are as wide, or have taller tiles.
+    let height = if plan.pack_a { kernels.packed_height() } else { kernels.strip(m, n).1.tiles.len() };
     for (jc, nc) in blocks(n, plan.nc) {
         for (pc, kc) in blocks(k, depth) {
             // SAFETY: the caller's contract: B has this block; scratch has room
             // for it, by the check of its length.
             unsafe { pack_columns(kernels, m, nc, kc, b.from(pc, jc), packed_b) };
             for (ic, mc) in blocks(m, plan.mc) {
-                let mut rows = Rows { m: mc, a: a.from(ic, pc), packed: None };
+                let mut rows = Rows { m: mc, height, a: a.from(ic, pc), step: None };
                 // SAFETY: as above, of A and C.
                 unsafe {
                     if plan.pack_a {
                         rows = pack_rows(kernels, rows, kc, packed_a);
                     }
-                    strips(kernels, [m, nc, kc], &rows, Columns::Packed(packed_b), sums(pc).from(ic, jc));
+                    across(kernels, [m, nc, kc], rows, packed_b, sums(pc).from(ic, jc));
                 }
             }
         }
     }
-}
-
-/// A block of B.
-#[derive(Clone, Copy)]
-enum Columns<T> {
-    /// With unit column stride.
-    InPlace(Mat<T>),
-    /// As [`pack_columns`] leaves it.
-    Packed(*const T),
 }
 
 /// Packs the columns of each strip side by side, padded to whole vectors: those
@@ -281,17 +275,12 @@ fn pack_depth(k: usize, cs: isize) -> usize {
 /// A block of A, of m rows.
 struct Rows<T> {
     m: usize,
-    /// All the rows; if packed, those of the first tile.
-    a: Mat<T>,
-    packed: Option<Packed>,
-}
-
-/// How rows were packed.
-struct Packed {
     /// Tiles take this many rows at most, whatever their shape.
     height: usize,
-    /// From one tile's rows to the next's, in elements.
-    step: usize,
+    /// All the rows; if packed, those of the first tile.
+    a: Mat<T>,
+    /// If packed, how far it is from one tile's rows to the next's, in elements.
+    step: Option<usize>,
 }
 
 /// Packs the rows of each tile, with the rows side by side.
@@ -301,69 +290,78 @@ struct Packed {
 /// The machine has the kernels' instruction set; A exists; `to` has room as
 /// [`Plan::packed`] counts it.
 unsafe fn pack_rows<T: GemmScalar>(kernels: &Kernels<T>, rows: Rows<T>, k: usize, to: *mut T) -> Rows<T> {
-    // Of many rows, even in a last block of few.
-    let height = kernels.packed_height();
-    let width = kernels.padded(height);
+    let width = kernels.padded(rows.height);
     for (p, depth) in blocks(k, pack_depth(k, rows.a.rs)) {
         let (mut i, mut end) = (0, to.wrapping_add(p * width));
-        for tile in even(rows.m, height) {
+        for tile in even(rows.m, rows.height) {
             // SAFETY: the caller's contract.
             unsafe { (kernels.pack)(depth, tile, rows.a.from(i, p).transposed(), end, width) };
             end = end.wrapping_add(width * k);
             i += tile;
         }
     }
-    let a = Mat { data: to, rs: 1, cs: width as isize };
-    Rows { m: rows.m, a, packed: Some(Packed { height, step: width * k }) }
+    Rows { a: Mat { data: to, rs: 1, cs: width as isize }, step: Some(width * k), ..rows }
 }
 
-/// A block of C, by strips of columns as wide as a tile, from the first row to
-/// the last. The shape of tiles is that for `m` rows, of which the block may
-/// have a part.
+/// A block of C over a B which is read in place, down one strip of columns as
+/// wide as a tile after the other.
 ///
 /// # Safety
 ///
-/// As for [`gemm`]; where the kernels have no masks, B is packed if its last
-/// vector of columns is partial.
-unsafe fn strips<T: GemmScalar>(
-    kernels: &Kernels<T>,
-    [m, n, k]: [usize; 3],
-    rows: &Rows<T>,
-    b: Columns<T>,
-    c: Output<T>,
-) {
+/// As for [`gemm`]; where the kernels have no masks, all vectors of columns are
+/// whole.
+unsafe fn down<T: GemmScalar>(kernels: &Kernels<T>, [m, n, k]: [usize; 3], a: Mat<T>, b: Mat<T>, c: Output<T>) {
+    let far = m * n * size_of::<T>() >= FAR;
     let mut j = 0;
     while j < n {
         let (kernels, shape, width) = kernels.strip(m, n - j);
-        let (b, b_rs) = match b {
-            Columns::InPlace(b) => (b.data.wrapping_add(j), b.rs),
-            Columns::Packed(b) => (b.wrapping_add(j * k), kernels.padded(width) as isize),
-        };
-        let last = width - (shape.vectors - 1) * kernels.lanes;
-        let height = rows.packed.as_ref().map_or(shape.tiles.len(), |packed| packed.height);
-        // Each tile asks for a part of what the next strip reads in place, if B
-        // is large.
-        let apart = b_rs > (APART / size_of::<T>()) as isize && !kernels.in_place(n, k, 1);
-        let next = if rows.m > height && apart { width.min(n - j - width) } else { 0 };
-        let part = if next > 0 { k.div_ceil(rows.m.div_ceil(height)) } else { 0 };
+        let b = b.from(0, j);
+        let height = shape.tiles.len();
+        // Each tile asks for a part of what the next strip reads, if B is large.
+        let apart = b.rs > (APART / size_of::<T>()) as isize && !kernels.in_place(n, k, 1);
+        let next = if m > height && apart { width.min(n - j - width) } else { 0 };
+        let part = if next > 0 { k.div_ceil(m.div_ceil(height)) } else { 0 };
         let mut i = 0;
-        for (t, tile_rows) in even(rows.m, height).enumerate() {
+        for (t, rows) in even(m, height).enumerate() {
             if t * part < k && next > 0 {
-                Mat { data: b, rs: b_rs, cs: 1 }.from(t * part, width).ask(part.min(k - t * part), next);
+                b.from(t * part, width).ask(part.min(k - t * part), next);
             }
-            let a = match &rows.packed {
-                None => rows.a.from(i, 0),
-                Some(packed) => Mat { data: rows.a.data.wrapping_add(t * packed.step), ..rows.a },
-            };
             // SAFETY: the caller's contract: these rows and columns exist.
             unsafe {
-                let Output { c, rs: c_rs, start, far } = c.from(i, j);
-                let (start, start_rs) = start.map_or((core::ptr::null(), 0), |start| (start.data, start.rs));
-                (shape.tiles[tile_rows - 1])(&Tile { k, a, b, b_rs, c, c_rs, last, start, start_rs, far });
+                let last = width - (shape.vectors - 1) * kernels.lanes;
+                let tile = c.from(i, j).tile(k, a.from(i, 0), b.data, b.rs, last);
+                (shape.tiles[rows - 1])(&Tile { far, ..tile });
             }
-            i += tile_rows;
+            i += rows;
         }
         j += width;
+    }
+}
+
+/// A block of C over columns as [`pack_columns`] leaves them, along the rows of
+/// one tile after the other: what the processor fetches ahead of a row of C is
+/// where the next tile is. The shape of tiles is that for `m` rows, of which
+/// the block may have a part.
+///
+/// # Safety
+///
+/// As for [`gemm`].
+unsafe fn across<T: GemmScalar>(kernels: &Kernels<T>, [m, n, k]: [usize; 3], rows: Rows<T>, b: *const T, c: Output<T>) {
+    let mut i = 0;
+    for (t, tile_rows) in even(rows.m, rows.height).enumerate() {
+        let a = rows.step.map_or(rows.a.from(i, 0), |step| rows.a.at((t * step) as isize));
+        let mut j = 0;
+        while j < n {
+            let (kernels, shape, width) = kernels.strip(m, n - j);
+            // SAFETY: the caller's contract: these rows and columns exist.
+            unsafe {
+                let last = width - (shape.vectors - 1) * kernels.lanes;
+                let b_rs = kernels.padded(width) as isize;
+                (shape.tiles[tile_rows - 1])(&c.from(i, j).tile(k, a, b.wrapping_add(j * k), b_rs, last));
+            }
+            j += width;
+        }
+        i += tile_rows;
     }
 }
 

@@ -14,7 +14,8 @@ pub(super) struct Caches {
     pub(super) sliver_rows: usize,
     /// The same where the rows of A are not contiguous.
     pub(super) apart_sliver_rows: usize,
-    /// The columns of a panel of B, and its k in bytes of one column.
+    /// The columns of a panel of B, and its k in bytes of one column: it stays in
+    /// a second-level cache, as every tile of rows reads all of it.
     pub(super) nc: usize,
     pub(super) panel_kc: usize,
     /// From this many columns on, A is packed too where B is by panels.
@@ -29,9 +30,9 @@ pub(super) struct Caches {
 /// The k of a block of B, when B is larger than it may be in place: a sliver
 /// then stays in a first-level cache.
 const KC: usize = 256;
-/// The rows of A which go over one panel of B: with `panel_kc`, they stay in a
-/// second-level cache. A multiple of the heights of the tallest tiles.
-const MC: usize = 192;
+/// The rows of A which are packed at a time, next to a panel of B. A multiple of
+/// the heights of the tallest tiles.
+const MC: usize = 96;
 /// What packed memory is aligned to, in bytes: a line of cache, a vector.
 pub(super) const ALIGN: usize = 64;
 
