@@ -18,6 +18,9 @@ pub(super) struct Caches {
     /// a second-level cache, as every tile of rows reads all of it.
     pub(super) nc: usize,
     pub(super) panel_kc: usize,
+    /// The rows of A which are packed at a time, next to a panel of B. A multiple
+    /// of the heights of the tallest tiles.
+    pub(super) mc: usize,
     /// From this many columns on, A is packed too where B is by panels.
     pub(super) pack_a: usize,
     /// The same where the rows of A are not contiguous.
@@ -30,9 +33,6 @@ pub(super) struct Caches {
 /// The k of a block of B, when B is larger than it may be in place: a sliver
 /// then stays in a first-level cache.
 const KC: usize = 256;
-/// The rows of A which are packed at a time, next to a panel of B. A multiple of
-/// the heights of the tallest tiles.
-const MC: usize = 96;
 /// What packed memory is aligned to, in bytes: a line of cache, a vector.
 pub(super) const ALIGN: usize = 64;
 
@@ -66,7 +66,7 @@ impl Plan {
             Plan { nc: width, kc: KC, pack_b: true, ..whole }
         } else {
             let kc = caches.panel_kc / size_of::<T>();
-            Plan { nc: caches.nc, kc, mc: MC, pack_b: true, pack_a: n >= pack_a }
+            Plan { nc: caches.nc, kc, mc: caches.mc, pack_b: true, pack_a: n >= pack_a }
         }
     }
 
