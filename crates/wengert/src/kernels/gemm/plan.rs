@@ -150,6 +150,9 @@ impl<T> Kernels<T> {
 /// Whether few rows meet few columns along contiguous k: then it is the k which
 /// fill the vectors.
 pub(super) fn takes_dots<T>(kernels: &Kernels<T>, [m, n, k]: [usize; 3], a_cs: isize, b_rs: isize) -> bool {
+    if a_cs != 1 || b_rs != 1 {
+        return false;
+    }
     // Tiles spend on transposing what dot products spend on the sums over
     // lanes: the more rows, the longer k must be.
     let [one, few, some] = kernels.caches.dots_from;
@@ -159,7 +162,7 @@ pub(super) fn takes_dots<T>(kernels: &Kernels<T>, [m, n, k]: [usize; 3], a_cs: i
         5..=16 => some,
         _ => return false,
     };
-    a_cs == 1 && b_rs == 1 && k >= vectors * kernels.lanes
+    k >= vectors * kernels.lanes
 }
 
 /// How many of the last columns are left to dot products, since they would

@@ -26,11 +26,10 @@ pub(super) struct Tile<T> {
     pub(super) far: bool,
 }
 
-/// From this k on, C is asked for before the sums begin.
-const LONG_K: usize = 32;
-/// From this k on, a C which is far is asked for bit by bit: all at once would
-/// keep A and B waiting, as only so many lines can be under way.
-const LONGER_K: usize = 48;
+/// From this k on, C is asked for before the sums begin; if it is far, bit by
+/// bit meanwhile: all at once would keep A and B waiting, as only so many lines
+/// can be under way.
+const LONG_K: usize = 48;
 /// A line of cache, in bytes.
 pub(super) const LINE: usize = 64;
 
@@ -92,7 +91,7 @@ unsafe fn walk<V: Simd, const MR: usize, const NV: usize, const PARTIAL: bool>(t
         let zero = V::splat(V::Elem::default());
         let (mut even, mut odd) = ([[zero; NV]; MR], [[zero; NV]; MR]);
         let mut k = t.k;
-        let steps = if t.far && k >= LONGER_K && !two_chains { k / MR } else { 0 };
+        let steps = if t.far && k >= LONG_K && !two_chains { k / MR } else { 0 };
         if k >= LONG_K {
             for i in 0..MR {
                 let row = t.c.wrapping_offset(i as isize * t.c_rs);
