@@ -211,6 +211,7 @@ unsafe fn blocks_of_tiles<T: GemmScalar>(
     let sum = Mat { data: c.c.cast_const(), rs: c.rs, cs: 1 };
     let sums = |pc| if pc == 0 { c } else { Output { start: Some(sum), ..c } };
     // Blocks of equal depth: a shallow last one would read and write C for little.
+    // Those of rows are equal but for whole tiles.
     let depth = k.div_ceil(k.div_ceil(plan.kc));
     if !plan.pack_b {
         for (pc, kc) in blocks(k, depth) {
@@ -226,12 +227,13 @@ unsafe fn blocks_of_tiles<T: GemmScalar>(
     let packed_a = packed_b.wrapping_add(plan.packed(kernels, [m, n, k])[0]);
     // Of the first strip: the others are as wide, or have taller tiles.
     let height = if plan.pack_a { kernels.packed_height() } else { kernels.strip(m, n).1.tiles.len() };
+    let band = m.div_ceil(m.div_ceil(plan.mc)).next_multiple_of(height);
     for (jc, nc) in blocks(n, plan.nc) {
         for (pc, kc) in blocks(k, depth) {
             // SAFETY: the caller's contract: B has this block; scratch has room
             // for it, by the check of its length.
             unsafe { pack_columns(kernels, m, nc, kc, b.from(pc, jc), packed_b) };
-            for (ic, mc) in blocks(m, plan.mc) {
+            for (ic, mc) in blocks(m, band) {
                 let mut rows = Rows { m: mc, height, a: a.from(ic, pc), step: None };
                 // SAFETY: as above, of A and C.
                 unsafe {

@@ -120,6 +120,7 @@ static LARGE: Caches = Caches {
     pack_a: usize::MAX,
     pack_apart_a: 16,
     dots_from: [1, 1, 8],
+    dot_columns_from: [16, 64],
 };
 
 /// 32 and 512 KiB.
@@ -134,6 +135,7 @@ static SMALL: Caches = Caches {
     pack_a: 256,
     pack_apart_a: 64,
     dots_from: [1, 3, 32],
+    dot_columns_from: [8, usize::MAX],
 };
 
 // 32 registers: 24 of C, 2 of B and one of A leave some to spare. Narrow

@@ -50,12 +50,12 @@ impl<T> Mat<T> {
         self.at(offset)
     }
 
-    /// Asks for it to be in the caches soon, if it has `rows` and `columns`.
-    pub(crate) fn ask(self, rows: usize, columns: usize) {
-        let (apart, along, step) = if self.cs == 1 { (rows, columns, self.rs) } else { (columns, rows, self.cs) };
-        for i in 0..apart {
-            let line = self.data.wrapping_offset(i as isize * step);
-            (0..along).step_by(tile::LINE / size_of::<T>()).for_each(|j| tile::prefetch(line.wrapping_add(j)));
+    /// Asks for it to be in the caches soon, if it has `rows` and `columns` and
+    /// unit column stride.
+    fn ask(self, rows: usize, columns: usize) {
+        for i in 0..rows {
+            let row = self.data.wrapping_offset(i as isize * self.rs);
+            (0..columns).step_by(tile::LINE / size_of::<T>()).for_each(|j| tile::prefetch(row.wrapping_add(j)));
         }
     }
 

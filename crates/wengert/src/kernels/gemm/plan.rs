@@ -28,6 +28,9 @@ pub(super) struct Caches {
     /// From how many vectors of k on dot products beat tiles, for up to 1, 4 and
     /// 16 rows.
     pub(super) dots_from: [usize; 3],
+    /// From which k on they beat tiles for the last columns, if these are up to 2
+    /// and up to 4.
+    pub(super) dot_columns_from: [usize; 2],
 }
 
 /// The k of a block of B, when B is larger than it may be in place: a sliver
@@ -66,7 +69,8 @@ impl Plan {
             Plan { nc: width, kc: KC, pack_b: true, ..whole }
         } else {
             let kc = caches.panel_kc / size_of::<T>();
-            Plan { nc: caches.nc, kc, mc: caches.mc, pack_b: true, pack_a: n >= pack_a }
+            let pack_a = n >= pack_a;
+            Plan { nc: caches.nc, kc, mc: if pack_a { caches.mc } else { m }, pack_b: true, pack_a }
         }
     }
 
@@ -168,8 +172,9 @@ pub(super) fn takes_dots<T>(kernels: &Kernels<T>, [m, n, k]: [usize; 3], a_cs: i
 /// How many of the last columns are left to dot products, since they would
 /// fill so little of a vector.
 pub(super) fn dot_columns<T>(kernels: &Kernels<T>, [m, n, k]: [usize; 3], a_cs: isize) -> usize {
+    let [two, four] = kernels.caches.dot_columns_from;
     match n & (kernels.lanes - 1) {
-        last @ 1..=2 if n > last && m > 4 && k >= kernels.lanes && a_cs == 1 => last,
+        last @ 1..=4 if n > last && m > 4 && k >= (if last <= 2 { two } else { four }) && a_cs == 1 => last,
         _ => 0,
     }
 }

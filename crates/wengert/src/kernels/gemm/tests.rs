@@ -247,7 +247,7 @@ fn several_blocks() {
 fn few_columns_beside_whole_vectors() {
     let machines = machines();
     for [a, b] in TRANSPOSES {
-        for n in [9, 10, 17, 18, 33, 34, 65, 66] {
+        for n in [9, 10, 12, 17, 18, 19, 33, 34, 36, 65, 66, 68] {
             check::<f32>(&machines, [9, n, 75], a, b, 1);
             check::<f64>(&machines, [9, n, 75], a, b, 0);
             check::<f32>(&machines, [70, n, 300], a, b, 0);
