@@ -230,8 +230,8 @@ mod tests {
     fn shrinks_to_the_smallest_shape_which_fails() {
         let mut runner = TestRunner::new(Config { failure_persistence: None, ..Config::default() });
         let strategy = tensor::<f64>(shapes(0..=4, 0..=5), -3.0..3.0);
-        // Failing when one axis is dropped or shortened, as long as any smaller
-        // shape fails: shrinking takes such steps one at a time.
+        // Shrinking drops or shortens one axis at a time: from every shape which
+        // fails here, some such step leads to one which still does, down to [2, 2].
         let failed = runner.run(&strategy, |x| {
             assert!(x.shape().iter().filter(|&&d| d >= 2).count() < 2);
             Ok(())

@@ -9,7 +9,8 @@ use bumpalo::Bump;
 /// Buffers from this many bytes on start on a cache line of their own; smaller
 /// ones are packed at their natural alignment.
 const LARGE: usize = 256;
-const CACHE_LINE: usize = 64;
+/// A line of cache, in bytes.
+pub(crate) const CACHE_LINE: usize = 64;
 
 /// A [`Bump`] which settles to one chunk of the size it needs, and counts.
 ///

@@ -3,9 +3,8 @@
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::ptr::NonNull;
 
+use crate::arena::CACHE_LINE;
 use crate::scalar::Scalar;
-
-const ALIGN: usize = 64;
 
 /// A growing buffer of numbers.
 ///
@@ -49,7 +48,7 @@ impl<T: Scalar> Slab<T> {
 
     fn memory(capacity: usize) -> Layout {
         let bytes = capacity.checked_mul(size_of::<T>()).expect("the slab's size fits memory");
-        Layout::from_size_align(bytes, ALIGN).expect("the slab's size fits memory")
+        Layout::from_size_align(bytes, CACHE_LINE).expect("the slab's size fits memory")
     }
 
     /// Makes the slab `len` elements long; new ones are zero.
@@ -74,7 +73,7 @@ impl<T> Drop for Slab<T> {
             let bytes = self.capacity * size_of::<T>();
             // SAFETY: allocated by `grow` with this layout, which was valid then.
             unsafe {
-                dealloc(self.data.as_ptr().cast(), Layout::from_size_align_unchecked(bytes, ALIGN));
+                dealloc(self.data.as_ptr().cast(), Layout::from_size_align_unchecked(bytes, CACHE_LINE));
             }
         }
     }
@@ -92,7 +91,7 @@ mod tests {
         slab.as_mut_slice()[1] = 5.0;
         slab.grow(100);
         assert_eq!(&slab.as_slice()[..4], &[0.0, 5.0, 0.0, 0.0]);
-        assert_eq!(slab.data() as usize % ALIGN, 0);
+        assert_eq!(slab.data() as usize % CACHE_LINE, 0);
         slab.grow(2);
         assert_eq!(slab.len(), 100);
     }

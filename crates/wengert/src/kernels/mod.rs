@@ -27,6 +27,7 @@ pub(crate) mod windows;
 use std::cell::{Cell, RefCell};
 use std::mem::MaybeUninit;
 
+use crate::arena::CACHE_LINE;
 use crate::scalar::Scalar;
 use crate::shape::Layout;
 use crate::threads::Threads;
@@ -80,21 +81,20 @@ impl<T: Copy> Machine<T> {
 
     #[inline(never)]
     fn lend(&self, len: usize, f: impl FnOnce(&mut [MaybeUninit<T>])) {
-        const LINE: usize = 64;
         let mut scratch = self.scratch.take();
-        let most = len + LINE / size_of::<T>();
+        let most = len + CACHE_LINE / size_of::<T>();
         if scratch.len() < most {
             scratch.resize(most, MaybeUninit::uninit());
         }
-        let start = scratch.as_ptr().align_offset(LINE).min(most - len);
+        let start = scratch.as_ptr().align_offset(CACHE_LINE).min(most - len);
         f(&mut scratch[start..start + len]);
         self.scratch.set(scratch);
     }
 }
 
 /// Calls `f` with operands as plain runs, those which are not copied into
-/// scratch memory first, and with `extra` elements of scratch. An operand
-/// without memory stays null.
+/// scratch memory first, and with `extra` elements of scratch, as
+/// [`Machine::with_scratch`] lends it. An operand without memory stays null.
 ///
 /// # Safety
 /// The inputs' part of the contract above.
@@ -106,6 +106,7 @@ pub(crate) unsafe fn with_runs<T: Scalar, const N: usize>(
 ) {
     let copied = |x: &Value<'_, T>| !x.data.is_null() && !x.layout.contiguous;
     let room: usize = inputs.iter().filter(|x| copied(x)).map(|x| x.layout.len).sum();
+    let room = room.next_multiple_of(CACHE_LINE / size_of::<T>());
     m.with_scratch(room + extra, |scratch| {
         let (mut room, extra) = scratch.split_at_mut(room);
         let runs = inputs.map(|x| {

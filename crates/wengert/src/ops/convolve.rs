@@ -220,8 +220,8 @@ impl Convolve {
             if cleared {
                 (0..out.len).for_each(|i| out.data.add(i).write(T::ZERO));
             }
-            with_runs(m, [x, y, b], columns + packing, |[x, y, b], scratch| {
-                let (columns, scratch) = scratch.split_at_mut(columns);
+            with_runs(m, [x, y, b], packing + columns, |[x, y, b], scratch| {
+                let (scratch, columns) = scratch.split_at_mut(packing);
                 let mut work = Work { how, machine: m, columns, scratch };
                 match self {
                     Forward { .. } => work.forward(x, y, b, out.data),

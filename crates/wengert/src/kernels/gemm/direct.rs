@@ -4,7 +4,7 @@ use core::mem::MaybeUninit;
 
 use super::dots::Dots;
 use super::kernels::Kernels;
-use super::plan::{ALIGN, Plan, dot_columns, takes_dots, whole_columns};
+use super::plan::{Plan, dot_columns, takes_dots, whole_columns};
 use super::tile::Tile;
 use super::{GemmScalar, Mat, begin};
 
@@ -131,7 +131,7 @@ pub(super) unsafe fn at_once<T: GemmScalar>(
     let (kernels, shape, width) = kernels.strip(m, n);
     let fits = width == n && m <= shape.tiles.len();
     if fits {
-        let last = n - (shape.vectors - 1) * kernels.lanes;
+        let last = kernels.last(shape, n);
         let output = Output { c, rs: rsc, start };
         // SAFETY: the caller's contract: these are all rows and columns.
         unsafe { (shape.tiles[m - 1])(&output.tile(k, a, b.data, b.rs, last)) }
@@ -211,7 +211,6 @@ unsafe fn blocks_of_tiles<T: GemmScalar>(
     let sum = Mat { data: c.c.cast_const(), rs: c.rs, cs: 1 };
     let sums = |pc| if pc == 0 { c } else { Output { start: Some(sum), ..c } };
     // Blocks of equal depth: a shallow last one would read and write C for little.
-    // Those of rows are equal but for whole tiles.
     let depth = k.div_ceil(k.div_ceil(plan.kc));
     if !plan.pack_b {
         for (pc, kc) in blocks(k, depth) {
@@ -223,10 +222,10 @@ unsafe fn blocks_of_tiles<T: GemmScalar>(
     let needed = plan.scratch_len(kernels, [m, n, k]);
     assert!(scratch.len() >= needed, "gemm: {} of {needed} elements of scratch", scratch.len());
     let packed_b = scratch.as_mut_ptr().cast::<T>();
-    let packed_b = packed_b.wrapping_add(packed_b.align_offset(ALIGN));
     let packed_a = packed_b.wrapping_add(plan.packed(kernels, [m, n, k])[0]);
     // Of the first strip: the others are as wide, or have taller tiles.
     let height = if plan.pack_a { kernels.packed_height() } else { kernels.strip(m, n).1.tiles.len() };
+    // Blocks of equal height, but for whole tiles.
     let band = m.div_ceil(m.div_ceil(plan.mc)).next_multiple_of(height);
     for (jc, nc) in blocks(n, plan.nc) {
         for (pc, kc) in blocks(k, depth) {
@@ -330,7 +329,7 @@ unsafe fn down<T: GemmScalar>(kernels: &Kernels<T>, [m, n, k]: [usize; 3], a: Ma
             }
             // SAFETY: the caller's contract: these rows and columns exist.
             unsafe {
-                let last = width - (shape.vectors - 1) * kernels.lanes;
+                let last = kernels.last(shape, width);
                 let tile = c.from(i, j).tile(k, a.from(i, 0), b.data, b.rs, last);
                 (shape.tiles[rows - 1])(&Tile { far, ..tile });
             }
@@ -357,7 +356,7 @@ unsafe fn across<T: GemmScalar>(kernels: &Kernels<T>, [m, n, k]: [usize; 3], row
             let (kernels, shape, width) = kernels.strip(m, n - j);
             // SAFETY: the caller's contract: these rows and columns exist.
             unsafe {
-                let last = width - (shape.vectors - 1) * kernels.lanes;
+                let last = kernels.last(shape, width);
                 let b_rs = kernels.padded(width) as isize;
                 (shape.tiles[tile_rows - 1])(&c.from(i, j).tile(k, a, b.wrapping_add(j * k), b_rs, last));
             }

@@ -28,6 +28,7 @@ mod x86;
 use core::mem::MaybeUninit;
 use core::ops::{Add, Mul};
 
+use crate::arena::CACHE_LINE;
 pub(crate) use crate::kernels::isa::Isa;
 
 /// A strided matrix operand: element (i, j) is at `data + i * rs + j * cs`.
@@ -55,7 +56,7 @@ impl<T> Mat<T> {
     fn ask(self, rows: usize, columns: usize) {
         for i in 0..rows {
             let row = self.data.wrapping_offset(i as isize * self.rs);
-            (0..columns).step_by(tile::LINE / size_of::<T>()).for_each(|j| tile::prefetch(row.wrapping_add(j)));
+            (0..columns).step_by(CACHE_LINE / size_of::<T>()).for_each(|j| tile::prefetch(row.wrapping_add(j)));
         }
     }
 
@@ -151,6 +152,9 @@ pub(crate) fn scratch_len<T: GemmScalar>(
 /// for all of them, with row stride 0. With k = 0 the product is zero. Without
 /// a start, or with another than C, C is only written, so it may be
 /// uninitialised.
+///
+/// It is fastest if `scratch` begins with a line of cache, as lent by
+/// [`Machine`](crate::kernels::Machine).
 ///
 /// # Safety
 ///

@@ -36,8 +36,6 @@ pub(super) struct Caches {
 /// The k of a block of B, when B is larger than it may be in place: a sliver
 /// then stays in a first-level cache.
 const KC: usize = 256;
-/// What packed memory is aligned to, in bytes: a line of cache, a vector.
-pub(super) const ALIGN: usize = 64;
 
 /// The blocks a product is cut into: nc columns, then kc terms, then mc rows.
 pub(super) struct Plan {
@@ -92,7 +90,7 @@ impl Plan {
             return 0;
         }
         let [b, a] = self.packed(kernels, mnk);
-        b + a + ALIGN / size_of::<T>()
+        b + a
     }
 }
 
@@ -129,6 +127,11 @@ impl<T> Kernels<T> {
     fn vectors(&self, n: usize) -> usize {
         // A shift, since lanes are a power of two and division is slow.
         (n + self.lanes - 1) >> self.lanes.trailing_zeros()
+    }
+
+    /// How many lanes of the last vector a strip of this width fills: 1 to all.
+    pub(super) fn last(&self, shape: &Shape<T>, width: usize) -> usize {
+        width - (shape.vectors - 1) * self.lanes
     }
 
     /// n columns, padded to whole vectors.

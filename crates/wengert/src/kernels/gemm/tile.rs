@@ -2,6 +2,7 @@
 
 use super::Mat;
 use super::simd::Simd;
+use crate::arena::CACHE_LINE;
 
 /// A tile of C to compute: `MR` rows, and columns which fill `NV` vectors, the
 /// last of them perhaps in part.
@@ -30,8 +31,6 @@ pub(super) struct Tile<T> {
 /// bit meanwhile: all at once would keep A and B waiting, as only so many lines
 /// can be under way.
 const LONG_K: usize = 48;
-/// A line of cache, in bytes.
-pub(super) const LINE: usize = 64;
 
 /// Computes a tile.
 ///
@@ -95,7 +94,7 @@ unsafe fn walk<V: Simd, const MR: usize, const NV: usize, const PARTIAL: bool>(t
         if k >= LONG_K {
             for i in 0..MR {
                 let row = t.c.wrapping_offset(i as isize * t.c_rs);
-                for v in (0..NV).step_by(LINE / size_of::<V>()) {
+                for v in (0..NV).step_by(CACHE_LINE / size_of::<V>()) {
                     prefetch(row.wrapping_add(v * V::LANES));
                 }
                 for _ in 0..steps {
