@@ -14,9 +14,6 @@ const DOT_BLOCK: usize = 1 << 17;
 /// Rows which are further apart than this, in bytes, the processor does not
 /// foresee.
 const APART: usize = 1024;
-/// From how many bytes of C on they are taken to be far away, if it is computed
-/// column by column.
-const FAR: usize = 1 << 20;
 
 /// What is computed: C, or a block of it.
 #[derive(Clone, Copy)]
@@ -38,10 +35,10 @@ impl<T> Output<T> {
         Output { c, start: self.start.map(|start| start.from(i, j)), ..self }
     }
 
-    /// The tile of C which begins here, not far.
+    /// The tile of C which begins here.
     fn tile(self, k: usize, a: Mat<T>, b: *const T, b_rs: isize, last: usize) -> Tile<T> {
         let (start, start_rs) = self.start.map_or((core::ptr::null(), 0), |start| (start.data, start.rs));
-        Tile { k, a, b, b_rs, c: self.c, c_rs: self.rs, last, start, start_rs, far: false }
+        Tile { k, a, b, b_rs, c: self.c, c_rs: self.rs, last, start, start_rs }
     }
 }
 
@@ -83,10 +80,14 @@ pub(super) unsafe fn gemm<T: GemmScalar>(
         if last > 0 {
             let width = kernels.padded(k);
             assert!(scratch.len() >= last * width, "gemm: {} of {} elements of scratch", scratch.len(), last * width);
-            let packed = scratch.as_mut_ptr().cast::<T>();
-            (kernels.pack)(last, k, b.from(0, n).transposed(), packed, width);
+            let copied = scratch.as_mut_ptr().cast::<T>();
+            for j in 0..last {
+                for p in 0..k {
+                    copied.add(j * width + p).write(*b.from(p, n + j).data);
+                }
+            }
             let (c, b_cs, start) = (c.add(n), width as isize, start.map(|start| start.from(0, n)));
-            let d = Dots { n: last, k, a: a.data, a_rs: a.rs, b: packed, b_cs, c, c_rs: rsc, c_cs: 1, start };
+            let d = Dots { n: last, k, a: a.data, a_rs: a.rs, b: copied, b_cs, c, c_rs: rsc, c_cs: 1, start };
             dots(kernels, last, d.transposed(m));
         }
         tiles(kernels, [m, n, k], a, b, Output { c, rs: rsc, start }, scratch);
@@ -312,7 +313,6 @@ unsafe fn pack_rows<T: GemmScalar>(kernels: &Kernels<T>, rows: Rows<T>, k: usize
 /// As for [`gemm`]; where the kernels have no masks, all vectors of columns are
 /// whole.
 unsafe fn down<T: GemmScalar>(kernels: &Kernels<T>, [m, n, k]: [usize; 3], a: Mat<T>, b: Mat<T>, c: Output<T>) {
-    let far = m * n * size_of::<T>() >= FAR;
     let mut j = 0;
     while j < n {
         let (kernels, shape, width) = kernels.strip(m, n - j);
@@ -330,8 +330,7 @@ unsafe fn down<T: GemmScalar>(kernels: &Kernels<T>, [m, n, k]: [usize; 3], a: Ma
             // SAFETY: the caller's contract: these rows and columns exist.
             unsafe {
                 let last = kernels.last(shape, width);
-                let tile = c.from(i, j).tile(k, a.from(i, 0), b.data, b.rs, last);
-                (shape.tiles[rows - 1])(&Tile { far, ..tile });
+                (shape.tiles[rows - 1])(&c.from(i, j).tile(k, a.from(i, 0), b.data, b.rs, last));
             }
             i += rows;
         }

@@ -41,12 +41,15 @@ pub(super) unsafe fn dots<V: Simd, const MR: usize, const NC: usize>(d: &Dots<V:
     let mut j = 0;
     // SAFETY: the caller's contract, for columns j.. of B and C.
     unsafe {
-        while j + 1 < d.n {
-            dot_block::<V, MR, NC, 1>(d, j, d.n - j);
+        // The compiler knows how many columns these have.
+        while j + NC <= d.n {
+            dot_block::<V, MR, NC, 1>(d, j, NC);
             j += NC;
         }
-        if j < d.n {
-            dot_block::<V, MR, 1, 4>(d, j, 1);
+        match d.n - j {
+            0 => {}
+            1 => dot_block::<V, MR, 1, 4>(d, j, 1),
+            rest => dot_block::<V, MR, NC, 1>(d, j, rest),
         }
     }
 }

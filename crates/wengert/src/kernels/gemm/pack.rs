@@ -65,24 +65,22 @@ unsafe fn transpose_columns<V: Simd>(k: usize, n: usize, b: Mat<V::Elem>, to: *m
     let mut p = 0;
     while p < k {
         let depth = (k - p).min(V::LANES);
-        // Only the first LANES are used; the compiler drops the others.
-        let mut square = [zero; MAX_LANES];
         // SAFETY: the caller's contract: n columns of `depth` elements from p
         // on, to as many rows of LANES.
         unsafe {
             let from = b.data.add(p);
-            if n == V::LANES && depth == V::LANES {
-                for (j, column) in square.iter_mut().enumerate().take(V::LANES) {
-                    *column = V::load(from.offset(j as isize * b.cs));
-                }
+            let square = if n == V::LANES && depth == V::LANES {
+                V::load_transposed(from, b.cs)
             } else {
+                let mut square = [zero; MAX_LANES];
                 for (j, column) in square.iter_mut().enumerate().take(V::LANES) {
                     if j < n {
                         *column = V::load_first(from.offset(j as isize * b.cs), depth);
                     }
                 }
-            }
-            V::transpose(&mut square);
+                V::transpose(&mut square);
+                square
+            };
             let to = to.add(p * width);
             if depth == V::LANES {
                 for (i, row) in square.iter().enumerate().take(V::LANES) {

@@ -78,4 +78,19 @@ pub(super) trait Simd: Copy {
             riffles /= 2;
         }
     }
+    /// Loads a square, LANES rows so many elements apart, with rows and columns
+    /// exchanged.
+    #[inline(always)]
+    unsafe fn load_transposed(from: *const Self::Elem, stride: isize) -> [Self; MAX_LANES] {
+        // SAFETY: the caller's contract. Only the first LANES are used; the
+        // compiler drops the others.
+        unsafe {
+            let mut square = [Self::splat(Self::Elem::default()); MAX_LANES];
+            for (i, row) in square.iter_mut().enumerate().take(Self::LANES) {
+                *row = Self::load(from.offset(i as isize * stride));
+            }
+            Self::transpose(&mut square);
+            square
+        }
+    }
 }

@@ -23,13 +23,9 @@ pub(super) struct Tile<T> {
     /// or null.
     pub(super) start: *const T,
     pub(super) start_rs: isize,
-    /// Whether C is large, and will have left the caches which are near.
-    pub(super) far: bool,
 }
 
-/// From this k on, C is asked for before the sums begin; if it is far, bit by
-/// bit meanwhile: all at once would keep A and B waiting, as only so many lines
-/// can be under way.
+/// From this k on, C is asked for before the sums begin.
 const LONG_K: usize = 48;
 
 /// Computes a tile.
@@ -89,26 +85,22 @@ unsafe fn walk<V: Simd, const MR: usize, const NV: usize, const PARTIAL: bool>(t
     unsafe {
         let zero = V::splat(V::Elem::default());
         let (mut even, mut odd) = ([[zero; NV]; MR], [[zero; NV]; MR]);
-        let mut k = t.k;
-        let steps = if t.far && k >= LONG_K && !two_chains { k / MR } else { 0 };
-        if k >= LONG_K {
+        if t.k >= LONG_K {
             for i in 0..MR {
                 let row = t.c.wrapping_offset(i as isize * t.c_rs);
                 for v in (0..NV).step_by(CACHE_LINE / size_of::<V>()) {
                     prefetch(row.wrapping_add(v * V::LANES));
                 }
-                for _ in 0..steps {
-                    at.step::<NV, PARTIAL>(&mut even);
-                }
             }
         }
-        k -= MR * steps;
-        if two_chains {
-            while k >= 2 {
-                at.step::<NV, PARTIAL>(&mut even);
-                at.step::<NV, PARTIAL>(&mut odd);
-                k -= 2;
-            }
+        let mut k = t.k;
+        // Several steps at a time, so that the loop's end can be foreseen.
+        while k >= 4 {
+            at.step::<NV, PARTIAL>(&mut even);
+            at.step::<NV, PARTIAL>(if two_chains { &mut odd } else { &mut even });
+            at.step::<NV, PARTIAL>(&mut even);
+            at.step::<NV, PARTIAL>(if two_chains { &mut odd } else { &mut even });
+            k -= 4;
         }
         while k > 0 {
             at.step::<NV, PARTIAL>(&mut even);
@@ -129,8 +121,8 @@ unsafe fn walk<V: Simd, const MR: usize, const NV: usize, const PARTIAL: bool>(t
 struct Cursor<V: Simd, const MR: usize> {
     /// Rows are addressed from one pointer per four rows, plus 0, 1, 2 or 3
     /// strides, which is what an address can hold. Left to itself the compiler
-    /// derives each row's pointer from the row before it, a chain of additions
-    /// as long as the tile is tall.
+    /// keeps one pointer per row, or per row and step, for which there are too
+    /// few registers.
     a: [*const V::Elem; 4],
     /// A's strides, in bytes.
     a_rs: isize,
@@ -187,7 +179,7 @@ impl<V: Simd, const MR: usize> Cursor<V, MR> {
         }
         // Wrapping, since after the last step there is nothing to point to.
         for base in self.a.iter_mut().take(MR.div_ceil(4)) {
-            *base = base.wrapping_byte_offset(self.a_cs);
+            *base = opaque(base.wrapping_byte_offset(self.a_cs));
         }
         self.b = self.b.wrapping_offset(self.b_rs);
     }
@@ -196,7 +188,7 @@ impl<V: Simd, const MR: usize> Cursor<V, MR> {
 /// Hides from the compiler where a pointer comes from, so that it stays in a
 /// register of its own.
 #[inline(always)]
-fn opaque<T>(x: *const T) -> *const T {
+pub(super) fn opaque<T>(x: *const T) -> *const T {
     #[cfg(all(target_arch = "x86_64", not(miri)))]
     {
         let mut x = x;

@@ -3,16 +3,99 @@
 use core::arch::x86_64::*;
 
 use super::simd::{MAX_LANES, Simd};
+use super::tile::opaque;
 
 /// A register of AVX-512, which has masks: of 512 bits, or half of that.
 #[derive(Clone, Copy)]
 pub(super) struct Masked<V>(V);
 
+/// [`Simd::load_transposed`] of vectors of parts of 128 bits, of `per` elements
+/// each: parts which come to lie side by side are loaded side by side, which
+/// takes no shuffle; those then exchange rows and columns within themselves.
+macro_rules! load_transposed {
+    ($elem:ident, $lanes:literal by $per:literal, $wrap:path, $zero:ident, $load_parts:ident, $zip_low:ident, $zip_high:ident) => {
+        #[inline(always)]
+        unsafe fn load_transposed(from: *const $elem, stride: isize) -> [Self; MAX_LANES] {
+            const PARTS: usize = $lanes / $per;
+            // SAFETY: the trait's contract: the instruction set is there, and the
+            // pointers are those of LANES elements in each of LANES rows.
+            unsafe {
+                let mut square = [Self::splat(0.0); MAX_LANES];
+                let mut at = [from; PARTS];
+                for (q, at) in at.iter_mut().enumerate() {
+                    *at = opaque(from.offset((q * $per) as isize * stride));
+                }
+                for c in 0..PARTS {
+                    let mut rows = [$zero(); $per];
+                    for (r, row) in rows.iter_mut().enumerate() {
+                        *row = $load_parts(at.map(|at| at.offset(r as isize * stride).add(c * $per)));
+                    }
+                    let mut riffles = $per;
+                    while riffles > 1 {
+                        let before = rows;
+                        for i in 0..$per / 2 {
+                            rows[2 * i] = $zip_low(before[i], before[i + $per / 2]);
+                            rows[2 * i + 1] = $zip_high(before[i], before[i + $per / 2]);
+                        }
+                        riffles /= 2;
+                    }
+                    for (to, row) in square[c * $per..].iter_mut().zip(rows) {
+                        *to = $wrap(row);
+                    }
+                }
+                square
+            }
+        }
+    };
+}
+
+/// # Safety
+///
+/// The machine has AVX-512, and every pointer is valid for a quarter of a vector.
+#[inline(always)]
+unsafe fn load_quarters_ps(at: [*const f32; 4]) -> __m512 {
+    // SAFETY: the caller's contract.
+    unsafe {
+        let x = _mm512_castps128_ps512(_mm_loadu_ps(at[0]));
+        let x = _mm512_insertf32x4::<1>(x, _mm_loadu_ps(at[1]));
+        let x = _mm512_insertf32x4::<2>(x, _mm_loadu_ps(at[2]));
+        _mm512_insertf32x4::<3>(x, _mm_loadu_ps(at[3]))
+    }
+}
+
+/// # Safety
+///
+/// As for [`load_quarters_ps`].
+#[inline(always)]
+unsafe fn load_quarters_pd(at: [*const f64; 4]) -> __m512d {
+    // SAFETY: the caller's contract.
+    unsafe { _mm512_castps_pd(load_quarters_ps(at.map(|at| at.cast()))) }
+}
+
+/// # Safety
+///
+/// The machine has AVX2, and every pointer is valid for half a vector.
+#[inline(always)]
+unsafe fn load_halves_ps(at: [*const f32; 2]) -> __m256 {
+    // SAFETY: the caller's contract.
+    unsafe { _mm256_insertf128_ps::<1>(_mm256_castps128_ps256(_mm_loadu_ps(at[0])), _mm_loadu_ps(at[1])) }
+}
+
+/// # Safety
+///
+/// As for [`load_halves_ps`].
+#[inline(always)]
+unsafe fn load_halves_pd(at: [*const f64; 2]) -> __m256d {
+    // SAFETY: the caller's contract.
+    unsafe { _mm256_castps_pd(load_halves_ps(at.map(|at| at.cast()))) }
+}
+
 macro_rules! avx512 {
     (
         $register:ident of $lanes:literal $elem:ident, mask $mask:ident,
         $splat:ident, $load:ident, $load_masked:ident, $store:ident, $store_masked:ident,
-        $add:ident, $fma:ident, $permute:ident by $index:ident $load_index:ident
+        $add:ident, $fma:ident, $permute:ident by $index:ident $load_index:ident,
+        $($transposed:tt)*
     ) => {
         impl Simd for Masked<$register> {
             type Elem = $elem;
@@ -85,6 +168,8 @@ macro_rules! avx512 {
                     (Masked($permute(self.0, low, other.0)), Masked($permute(self.0, high, other.0)))
                 }
             }
+
+            load_transposed! { $elem, $($transposed)* }
         }
     };
 }
@@ -92,25 +177,29 @@ macro_rules! avx512 {
 avx512! {
     __m512 of 16 f32, mask __mmask16,
     _mm512_set1_ps, _mm512_loadu_ps, _mm512_maskz_loadu_ps, _mm512_storeu_ps, _mm512_mask_storeu_ps,
-    _mm512_add_ps, _mm512_fmadd_ps, _mm512_permutex2var_ps by i32 _mm512_loadu_si512
+    _mm512_add_ps, _mm512_fmadd_ps, _mm512_permutex2var_ps by i32 _mm512_loadu_si512,
+    16 by 4, Masked, _mm512_setzero_ps, load_quarters_ps, _mm512_unpacklo_ps, _mm512_unpackhi_ps
 }
 
 avx512! {
     __m512d of 8 f64, mask __mmask8,
     _mm512_set1_pd, _mm512_loadu_pd, _mm512_maskz_loadu_pd, _mm512_storeu_pd, _mm512_mask_storeu_pd,
-    _mm512_add_pd, _mm512_fmadd_pd, _mm512_permutex2var_pd by i64 _mm512_loadu_si512
+    _mm512_add_pd, _mm512_fmadd_pd, _mm512_permutex2var_pd by i64 _mm512_loadu_si512,
+    8 by 2, Masked, _mm512_setzero_pd, load_quarters_pd, _mm512_unpacklo_pd, _mm512_unpackhi_pd
 }
 
 avx512! {
     __m256 of 8 f32, mask __mmask8,
     _mm256_set1_ps, _mm256_loadu_ps, _mm256_maskz_loadu_ps, _mm256_storeu_ps, _mm256_mask_storeu_ps,
-    _mm256_add_ps, _mm256_fmadd_ps, _mm256_permutex2var_ps by i32 _mm256_loadu_si256
+    _mm256_add_ps, _mm256_fmadd_ps, _mm256_permutex2var_ps by i32 _mm256_loadu_si256,
+    8 by 4, Masked, _mm256_setzero_ps, load_halves_ps, _mm256_unpacklo_ps, _mm256_unpackhi_ps
 }
 
 avx512! {
     __m256d of 4 f64, mask __mmask8,
     _mm256_set1_pd, _mm256_loadu_pd, _mm256_maskz_loadu_pd, _mm256_storeu_pd, _mm256_mask_storeu_pd,
-    _mm256_add_pd, _mm256_fmadd_pd, _mm256_permutex2var_pd by i64 _mm256_loadu_si256
+    _mm256_add_pd, _mm256_fmadd_pd, _mm256_permutex2var_pd by i64 _mm256_loadu_si256,
+    4 by 2, Masked, _mm256_setzero_pd, load_halves_pd, _mm256_unpacklo_pd, _mm256_unpackhi_pd
 }
 
 // A mask of the first n lanes is what starts n places before the middle.
@@ -121,7 +210,8 @@ macro_rules! avx2 {
     (
         $vector:ident of $lanes:literal $elem:ident, mask $ramp:ident,
         $splat:ident, $load:ident, $load_masked:ident, $store:ident, $store_parts:ident,
-        $add:ident, $fma:ident, $zip_low:ident, $zip_high:ident, $swap:ident
+        $add:ident, $fma:ident, $zip_low:ident, $zip_high:ident, $swap:ident,
+        $($transposed:tt)*
     ) => {
         impl Simd for $vector {
             type Elem = $elem;
@@ -187,29 +277,7 @@ macro_rules! avx2 {
                 }
             }
 
-            #[inline(always)]
-            unsafe fn transpose(square: &mut [Self; MAX_LANES]) {
-                const HALF: usize = $lanes / 2;
-                // SAFETY: the trait's contract: AVX2 is there.
-                unsafe {
-                    // Quarters first, which are squares in halves of registers;
-                    // then these are riffled, one shuffle instead of two each.
-                    for i in 0..HALF {
-                        let (low, high) = (square[i], square[i + HALF]);
-                        (square[i], square[i + HALF]) = ($swap::<0x20>(low, high), $swap::<0x31>(low, high));
-                    }
-                    let mut riffles = HALF;
-                    while riffles > 1 {
-                        let before = *square;
-                        for i in 0..HALF {
-                            let (from, to) = (i + i / (HALF / 2) * (HALF / 2), 2 * i);
-                            square[to] = $zip_low(before[from], before[from + HALF / 2]);
-                            square[to + 1] = $zip_high(before[from], before[from + HALF / 2]);
-                        }
-                        riffles /= 2;
-                    }
-                }
-            }
+            load_transposed! { $elem, $($transposed)* }
         }
     };
 }
@@ -217,13 +285,15 @@ macro_rules! avx2 {
 avx2! {
     __m256 of 8 f32, mask RAMP_32,
     _mm256_set1_ps, _mm256_loadu_ps, _mm256_maskload_ps, _mm256_storeu_ps, store_first_ps,
-    _mm256_add_ps, _mm256_fmadd_ps, _mm256_unpacklo_ps, _mm256_unpackhi_ps, _mm256_permute2f128_ps
+    _mm256_add_ps, _mm256_fmadd_ps, _mm256_unpacklo_ps, _mm256_unpackhi_ps, _mm256_permute2f128_ps,
+    8 by 4, core::convert::identity, _mm256_setzero_ps, load_halves_ps, _mm256_unpacklo_ps, _mm256_unpackhi_ps
 }
 
 avx2! {
     __m256d of 4 f64, mask RAMP_64,
     _mm256_set1_pd, _mm256_loadu_pd, _mm256_maskload_pd, _mm256_storeu_pd, store_first_pd,
-    _mm256_add_pd, _mm256_fmadd_pd, _mm256_unpacklo_pd, _mm256_unpackhi_pd, _mm256_permute2f128_pd
+    _mm256_add_pd, _mm256_fmadd_pd, _mm256_unpacklo_pd, _mm256_unpackhi_pd, _mm256_permute2f128_pd,
+    4 by 2, core::convert::identity, _mm256_setzero_pd, load_halves_pd, _mm256_unpacklo_pd, _mm256_unpackhi_pd
 }
 
 /// Stores the first n of 8 lanes.
