@@ -129,10 +129,10 @@ pub(super) unsafe fn at_once<T: GemmScalar>(
     if !kernels.in_place(n, k, b.cs) || dot_columns(kernels, [m, n, k], a.cs) > 0 {
         return false;
     }
-    let (kernels, shape, width) = kernels.strip(m, n);
+    let (kernels, shape, width) = kernels.strip(m, n, 1);
     let fits = width == n && m <= shape.tiles.len();
     if fits {
-        let last = kernels.last(shape, n);
+        let last = kernels.last(&shape, n);
         let output = Output { c, rs: rsc, start };
         // SAFETY: the caller's contract: these are all rows and columns.
         unsafe { (shape.tiles[m - 1])(&output.tile(k, a, b.data, b.rs, last)) }
@@ -207,7 +207,7 @@ unsafe fn blocks_of_tiles<T: GemmScalar>(
     c: Output<T>,
     scratch: &mut [MaybeUninit<T>],
 ) {
-    let plan = Plan::new(kernels, [m, n, k], a.cs, b.cs);
+    let plan = Plan::new(kernels, [m, n, k], a.cs, (b.rs, b.cs));
     // The first terms are added to the start, the others to what is there then.
     let sum = Mat { data: c.c.cast_const(), rs: c.rs, cs: 1 };
     let sums = |pc| if pc == 0 { c } else { Output { start: Some(sum), ..c } };
@@ -224,15 +224,14 @@ unsafe fn blocks_of_tiles<T: GemmScalar>(
     assert!(scratch.len() >= needed, "gemm: {} of {needed} elements of scratch", scratch.len());
     let packed_b = scratch.as_mut_ptr().cast::<T>();
     let packed_a = packed_b.wrapping_add(plan.packed(kernels, [m, n, k])[0]);
-    // Of the first strip: the others are as wide, or have taller tiles.
-    let height = if plan.pack_a { kernels.packed_height() } else { kernels.strip(m, n).1.tiles.len() };
+    let height = if plan.pack_a { kernels.packed_height() } else { kernels.strip(m, n, 1).1.tiles.len() };
     // Blocks of equal height, but for whole tiles.
     let band = m.div_ceil(m.div_ceil(plan.mc)).next_multiple_of(height);
     for (jc, nc) in blocks(n, plan.nc) {
         for (pc, kc) in blocks(k, depth) {
             // SAFETY: the caller's contract: B has this block; scratch has room
             // for it, by the check of its length.
-            unsafe { pack_columns(kernels, m, nc, kc, b.from(pc, jc), packed_b) };
+            unsafe { pack_columns(kernels, [m, nc, kc], height, b.from(pc, jc), packed_b) };
             for (ic, mc) in blocks(m, band) {
                 let mut rows = Rows { m: mc, height, a: a.from(ic, pc), step: None };
                 // SAFETY: as above, of A and C.
@@ -248,17 +247,24 @@ unsafe fn blocks_of_tiles<T: GemmScalar>(
 }
 
 /// Packs the columns of each strip side by side, padded to whole vectors: those
-/// of the strip from column j on begin at j k.
+/// of the strip from column j on begin at j k. Strips are those for tiles of
+/// `height` rows.
 ///
 /// # Safety
 ///
 /// The machine has the kernels' instruction set; B exists; `to` has room as
 /// [`Plan::packed`] counts it.
-unsafe fn pack_columns<T: GemmScalar>(kernels: &Kernels<T>, m: usize, n: usize, k: usize, b: Mat<T>, to: *mut T) {
+unsafe fn pack_columns<T: GemmScalar>(
+    kernels: &Kernels<T>,
+    [m, n, k]: [usize; 3],
+    height: usize,
+    b: Mat<T>,
+    to: *mut T,
+) {
     for (p, depth) in blocks(k, pack_depth(k, b.cs)) {
         let mut j = 0;
         while j < n {
-            let (kernels, _, width) = kernels.strip(m, n - j);
+            let (kernels, _, width) = kernels.strip(m, n - j, height);
             let padded = kernels.padded(width);
             // SAFETY: the caller's contract.
             unsafe { (kernels.pack)(depth, width, b.from(p, j), to.add(j * k + p * padded), padded) };
@@ -315,7 +321,7 @@ unsafe fn pack_rows<T: GemmScalar>(kernels: &Kernels<T>, rows: Rows<T>, k: usize
 unsafe fn down<T: GemmScalar>(kernels: &Kernels<T>, [m, n, k]: [usize; 3], a: Mat<T>, b: Mat<T>, c: Output<T>) {
     let mut j = 0;
     while j < n {
-        let (kernels, shape, width) = kernels.strip(m, n - j);
+        let (kernels, shape, width) = kernels.strip(m, n - j, 1);
         let b = b.from(0, j);
         let height = shape.tiles.len();
         // Each tile asks for a part of what the next strip reads, if B is large.
@@ -329,7 +335,7 @@ unsafe fn down<T: GemmScalar>(kernels: &Kernels<T>, [m, n, k]: [usize; 3], a: Ma
             }
             // SAFETY: the caller's contract: these rows and columns exist.
             unsafe {
-                let last = kernels.last(shape, width);
+                let last = kernels.last(&shape, width);
                 (shape.tiles[rows - 1])(&c.from(i, j).tile(k, a.from(i, 0), b.data, b.rs, last));
             }
             i += rows;
@@ -352,10 +358,10 @@ unsafe fn across<T: GemmScalar>(kernels: &Kernels<T>, [m, n, k]: [usize; 3], row
         let a = rows.step.map_or(rows.a.from(i, 0), |step| rows.a.at((t * step) as isize));
         let mut j = 0;
         while j < n {
-            let (kernels, shape, width) = kernels.strip(m, n - j);
+            let (kernels, shape, width) = kernels.strip(m, n - j, rows.height);
             // SAFETY: the caller's contract: these rows and columns exist.
             unsafe {
-                let last = kernels.last(shape, width);
+                let last = kernels.last(&shape, width);
                 let b_rs = kernels.padded(width) as isize;
                 (shape.tiles[tile_rows - 1])(&c.from(i, j).tile(k, a, b.wrapping_add(j * k), b_rs, last));
             }

@@ -26,9 +26,9 @@ pub(crate) struct Kernels<T: 'static> {
     /// See [`Simd::MASKS`].
     pub(super) masks: bool,
     pub(super) caches: &'static Caches,
-    /// The widest first, each as tall as the one before or taller; the last is
-    /// one vector wide.
-    pub(super) shapes: &'static [Shape<T>],
+    /// `tiles[v]` are v + 1 vectors wide. The tallest of a width is what registers
+    /// hold; there are those of one vector at least.
+    pub(super) tiles: [Tiles<T>; MAX_VECTORS],
     /// `dots[i]` computes i + 1 rows.
     pub(super) dots: &'static [unsafe fn(&Dots<T>)],
     pub(super) pack: unsafe fn(usize, usize, Mat<T>, *mut T, usize),
@@ -37,12 +37,11 @@ pub(crate) struct Kernels<T: 'static> {
     pub(super) narrow: Option<&'static Kernels<T>>,
 }
 
-/// The tiles of one width.
-pub(super) struct Shape<T: 'static> {
-    pub(super) vectors: usize,
-    /// `tiles[i]` computes i + 1 rows. The tallest is what registers hold.
-    pub(super) tiles: &'static [unsafe fn(&Tile<T>)],
-}
+/// `tiles[i]` computes i + 1 rows.
+pub(super) type Tiles<T> = &'static [unsafe fn(&Tile<T>)];
+
+/// As many vectors as the widest tile has.
+pub(super) const MAX_VECTORS: usize = 4;
 
 macro_rules! kernels {
     (
@@ -83,7 +82,11 @@ macro_rules! kernels {
                 lanes: <$vector>::LANES,
                 masks: <$vector>::MASKS,
                 caches: $caches,
-                shapes: &[$(Shape { vectors: $vectors, tiles: &[$(tile::<$rows, $vectors>),*] }),*],
+                tiles: {
+                    let mut tiles: [Tiles<$elem>; MAX_VECTORS] = [&[]; MAX_VECTORS];
+                    $(tiles[$vectors - 1] = &[$(tile::<$rows, $vectors>),*];)*
+                    tiles
+                },
                 dots: &[$(dots::<$dot_rows, $dot_columns>),*],
                 pack,
                 narrow: $narrow,
@@ -153,6 +156,7 @@ macro_rules! avx512_shapes {
             $f64 in $f64s, narrow: Some(&$narrow64);
             caches: &LARGE,
             4 wide: [1 2 3 4 5 6],
+            3 wide: [1 2 3 4 5 6 7 8],
             2 wide: [1 2 3 4 5 6 7 8 9 10 11 12],
             1 wide: [1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16],
             dots: [1 x 8  2 x 8  3 x 4  4 x 4],

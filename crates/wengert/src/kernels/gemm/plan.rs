@@ -1,6 +1,6 @@
 //! Decides how a product is cut into blocks and tiles, and what is packed.
 
-use super::kernels::{Kernels, Shape};
+use super::kernels::{Kernels, Tiles};
 
 /// How products are cut and packed for the caches which come with an
 /// instruction set, by measurement.
@@ -35,7 +35,11 @@ pub(super) struct Caches {
 
 /// The k of a block of B, when B is larger than it may be in place: a sliver
 /// then stays in a first-level cache.
-const KC: usize = 256;
+const KC: usize = 200;
+
+/// Rows at multiples of this distance, in bytes, share a few sets of a cache: in
+/// place, B does not stay there.
+const ALIAS: isize = 1 << 13;
 
 /// The blocks a product is cut into: nc columns, then kc terms, then mc rows.
 pub(super) struct Plan {
@@ -48,14 +52,23 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    pub(super) fn new<T>(kernels: &Kernels<T>, [m, n, k]: [usize; 3], a_cs: isize, b_cs: isize) -> Plan {
+    pub(super) fn new<T>(
+        kernels: &Kernels<T>,
+        [m, n, k]: [usize; 3],
+        a_cs: isize,
+        (b_rs, b_cs): (isize, isize),
+    ) -> Plan {
         let caches = kernels.caches;
         let whole = Plan { nc: n, kc: k, mc: m, pack_b: false, pack_a: false };
         // One column has any stride, but kernels without masks read whole vectors.
         if n == 1 && !kernels.pads(1) || kernels.in_place(n, k, b_cs) {
             return whole;
         }
-        if b_cs == 1 && !kernels.pads(n) && m <= caches.few_rows {
+        let few_rows = match b_rs % (ALIAS / size_of::<T>() as isize) {
+            0 => caches.few_rows / 2,
+            _ => caches.few_rows,
+        };
+        if b_cs == 1 && !kernels.pads(n) && m <= few_rows {
             return Plan { kc: KC, ..whole };
         }
         let (sliver_rows, pack_a) = match a_cs {
@@ -63,8 +76,8 @@ impl Plan {
             _ => (caches.apart_sliver_rows, caches.pack_apart_a),
         };
         if m <= sliver_rows {
-            let width = kernels.main_shape(m).vectors * kernels.lanes;
-            Plan { nc: width, kc: KC, pack_b: true, ..whole }
+            let shape = kernels.shape(m, kernels.vectors(n), 1);
+            Plan { nc: shape.vectors * kernels.lanes, kc: KC, pack_b: true, ..whole }
         } else {
             let kc = caches.panel_kc / size_of::<T>();
             let pack_a = n >= pack_a;
@@ -94,22 +107,31 @@ impl Plan {
     }
 }
 
-impl<T> Kernels<T> {
-    /// The shape of tile for m rows and n whole vectors of columns: a wide one
-    /// if that takes all the rows at once, else a squarish one.
-    pub(super) fn shape(&self, m: usize, n: usize) -> &Shape<T> {
-        let fits = |s: &&Shape<T>| s.vectors <= n && (s.vectors <= 2 || m <= s.tiles.len());
-        self.shapes.iter().find(fits).unwrap_or(&self.shapes[self.shapes.len() - 1])
-    }
+/// The tiles of one width.
+pub(super) struct Shape<T: 'static> {
+    pub(super) vectors: usize,
+    pub(super) tiles: Tiles<T>,
+}
 
-    /// The shape for m rows and plenty of columns.
-    pub(super) fn main_shape(&self, m: usize) -> &Shape<T> {
-        self.shape(m, usize::MAX)
+impl<T> Kernels<T> {
+    /// The tiles for m rows and n whole vectors of columns, which take `height`
+    /// rows if there are as many: wide ones if they take all the rows at once,
+    /// else squarish ones. Three vectors are not left to tiles of two and of
+    /// one, which would read A for little.
+    fn shape(&self, m: usize, n: usize, height: usize) -> Shape<T> {
+        let [one, two, three, four] = self.tiles;
+        let (vectors, tiles) = match n {
+            4.. if m <= four.len() => (4, four),
+            3 if !three.is_empty() && height.min(m) <= three.len() => (3, three),
+            2.. if !two.is_empty() => (2, two),
+            _ => (1, one),
+        };
+        Shape { vectors, tiles }
     }
 
     /// How many rows a tile of packed rows has at most.
     pub(super) fn packed_height(&self) -> usize {
-        self.main_shape(usize::MAX).tiles.len()
+        self.shape(usize::MAX, usize::MAX, 1).tiles.len()
     }
 
     /// Whether n columns leave some to be padded to a whole vector.
@@ -140,17 +162,18 @@ impl<T> Kernels<T> {
     }
 
     /// The next columns to compute, out of n: the kernels to use, the shape of
-    /// their tiles, and how many columns those take.
-    pub(super) fn strip(&self, m: usize, n: usize) -> (&Kernels<T>, &Shape<T>, usize) {
+    /// their tiles, as in [`Kernels::shape`], and how many columns those take.
+    pub(super) fn strip(&self, m: usize, n: usize, height: usize) -> (&Kernels<T>, Shape<T>, usize) {
         let vectors = match self.narrow {
-            Some(narrow) if n <= narrow.lanes => return narrow.strip(m, n),
+            Some(narrow) if n <= narrow.lanes => return narrow.strip(m, n, height),
             // A last vector at most half full is left to the narrow kernels.
             Some(narrow) => self.vectors(n - narrow.lanes),
             None if self.masks => self.vectors(n),
             None => n >> self.lanes.trailing_zeros(),
         };
-        let shape = self.shape(m, vectors);
-        (self, shape, n.min(shape.vectors * self.lanes))
+        let shape = self.shape(m, vectors, height);
+        let width = n.min(shape.vectors * self.lanes);
+        (self, shape, width)
     }
 }
 
@@ -196,9 +219,9 @@ pub(super) fn scratch_len<T>(
     a: (isize, isize),
     b: (isize, isize),
 ) -> usize {
-    let tiles = |m, n, a_cs, b_cs| {
-        let parts = whole_columns(kernels, n, b_cs);
-        let len = |n| Plan::new(kernels, [m, n, k], a_cs, b_cs).scratch_len(kernels, [m, n, k]);
+    let tiles = |m, n, a_cs, b: (isize, isize)| {
+        let parts = whole_columns(kernels, n, b.1);
+        let len = |n| Plan::new(kernels, [m, n, k], a_cs, b).scratch_len(kernels, [m, n, k]);
         len(parts[0]).max(if parts[1] > 0 { len(parts[1]) } else { 0 })
     };
     if takes_dots(kernels, [m, n, k], a.1, b.0) {
@@ -208,7 +231,7 @@ pub(super) fn scratch_len<T>(
     if n > 1 && last == 0 && kernels.in_place(n, k, b.1) {
         return 0;
     }
-    let len = tiles(m, n - last, a.1, b.1).max(last * kernels.padded(k));
+    let len = tiles(m, n - last, a.1, b).max(last * kernels.padded(k));
     // A column may be computed as a row; C's stride decides.
-    if n == 1 && a.0 == 1 { len.max(tiles(1, m, b.0, a.0)) } else { len }
+    if n == 1 && a.0 == 1 { len.max(tiles(1, m, b.0, (a.1, a.0))) } else { len }
 }
