@@ -324,9 +324,10 @@ unsafe fn down<T: GemmScalar>(kernels: &Kernels<T>, [m, n, k]: [usize; 3], a: Ma
         let (kernels, shape, width) = kernels.strip(m, n - j, 1);
         let b = b.from(0, j);
         let height = shape.tiles.len();
-        // Each tile asks for a part of what the next strip reads, if B is large.
+        // Each tile asks for a part of what the next strip reads, if B is large
+        // and there are tiles enough for that to take little of their time.
         let apart = b.rs > (APART / size_of::<T>()) as isize && !kernels.in_place(n, k, 1);
-        let next = if m > height && apart { width.min(n - j - width) } else { 0 };
+        let next = if m > 2 * height && apart { width.min(n - j - width) } else { 0 };
         let part = if next > 0 { k.div_ceil(m.div_ceil(height)) } else { 0 };
         let mut i = 0;
         for (t, rows) in even(m, height).enumerate() {

@@ -2,7 +2,6 @@
 
 use super::Mat;
 use super::simd::Simd;
-use crate::arena::CACHE_LINE;
 
 /// A tile of C to compute: `MR` rows, and columns which fill `NV` vectors, the
 /// last of them perhaps in part.
@@ -24,9 +23,6 @@ pub(super) struct Tile<T> {
     pub(super) start: *const T,
     pub(super) start_rs: isize,
 }
-
-/// From this k on, C is asked for before the sums begin.
-const LONG_K: usize = 48;
 
 /// Computes a tile.
 ///
@@ -85,14 +81,6 @@ unsafe fn walk<V: Simd, const MR: usize, const NV: usize, const PARTIAL: bool>(t
     unsafe {
         let zero = V::splat(V::Elem::default());
         let (mut even, mut odd) = ([[zero; NV]; MR], [[zero; NV]; MR]);
-        if t.k >= LONG_K {
-            for i in 0..MR {
-                let row = t.c.wrapping_offset(i as isize * t.c_rs);
-                for v in (0..NV).step_by(CACHE_LINE / size_of::<V>()) {
-                    prefetch(row.wrapping_add(v * V::LANES));
-                }
-            }
-        }
         let mut k = t.k;
         // Several steps at a time, so that the loop's end can be foreseen.
         while k >= 4 {
