@@ -122,8 +122,8 @@ static LARGE: Caches = Caches {
     mc: 96,
     pack_a: usize::MAX,
     pack_apart_a: 16,
-    dots_from: [1, 1, 8],
-    dot_columns_from: [16, 64],
+    dots_from: [1, 1, 4, 8],
+    dot_columns_from: [16, 40],
 };
 
 /// 32 and 512 KiB.
@@ -137,7 +137,7 @@ static SMALL: Caches = Caches {
     mc: 192,
     pack_a: 256,
     pack_apart_a: 64,
-    dots_from: [1, 3, 32],
+    dots_from: [1, 3, 32, 32],
     dot_columns_from: [8, usize::MAX],
 };
 

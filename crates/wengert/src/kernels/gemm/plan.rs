@@ -25,9 +25,9 @@ pub(super) struct Caches {
     pub(super) pack_a: usize,
     /// The same where the rows of A are not contiguous.
     pub(super) pack_apart_a: usize,
-    /// From how many vectors of k on dot products beat tiles, for up to 1, 4 and
-    /// 16 rows.
-    pub(super) dots_from: [usize; 3],
+    /// From how many vectors of k on dot products beat tiles, for up to 1, 4, 8
+    /// and 16 rows.
+    pub(super) dots_from: [usize; 4],
     /// From which k on they beat tiles for the last columns, if these are up to 2
     /// and up to 4.
     pub(super) dot_columns_from: [usize; 2],
@@ -185,11 +185,12 @@ pub(super) fn takes_dots<T>(kernels: &Kernels<T>, [m, n, k]: [usize; 3], a_cs: i
     }
     // Tiles spend on transposing what dot products spend on the sums over
     // lanes: the more rows, the longer k must be.
-    let [one, few, some] = kernels.caches.dots_from;
+    let [one, few, some, more] = kernels.caches.dots_from;
     let vectors = match m.min(n) {
         1 => one,
         2..=4 => few,
-        5..=16 => some,
+        5..=8 => some,
+        9..=16 => more,
         _ => return false,
     };
     k >= vectors * kernels.lanes
