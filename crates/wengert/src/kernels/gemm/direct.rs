@@ -4,7 +4,7 @@ use core::mem::MaybeUninit;
 
 use super::dots::Dots;
 use super::kernels::Kernels;
-use super::plan::{Plan, dot_columns, takes_dots, whole_columns};
+use super::plan::{Plan, dot_columns, one_packed_tile, takes_dots, whole_columns};
 use super::tile::Tile;
 use super::{GemmScalar, Mat, begin};
 
@@ -181,6 +181,17 @@ unsafe fn tiles<T: GemmScalar>(
         // SAFETY: the caller's contract.
         return unsafe { down(kernels, [m, n, k], a, b, c) };
     }
+    if let Some((kernels, shape)) = one_packed_tile(kernels, [m, n, k], b.cs) {
+        let (width, last) = (kernels.padded(n), kernels.last(&shape, n));
+        assert!(scratch.len() >= k * width, "gemm: {} of {} elements of scratch", scratch.len(), k * width);
+        let packed = scratch.as_mut_ptr().cast::<T>();
+        // SAFETY: the caller's contract: these are all rows and columns; scratch
+        // has room for them.
+        return unsafe {
+            (kernels.pack)(k, n, b, packed, width);
+            (shape.tiles[m - 1])(&c.tile(k, a, packed, width as isize, last));
+        };
+    }
     let [whole, rest] = whole_columns(kernels, n, b.cs);
     // SAFETY: the caller's contract, for some of the columns.
     unsafe {
@@ -211,8 +222,8 @@ unsafe fn blocks_of_tiles<T: GemmScalar>(
     // The first terms are added to the start, the others to what is there then.
     let sum = Mat { data: c.c.cast_const(), rs: c.rs, cs: 1 };
     let sums = |pc| if pc == 0 { c } else { Output { start: Some(sum), ..c } };
-    // Blocks of equal depth: a shallow last one would read and write C for little.
-    let depth = k.div_ceil(k.div_ceil(plan.kc));
+    // A shallow last block would read and write C for little.
+    let depth = equal(k, plan.kc);
     if !plan.pack_b {
         for (pc, kc) in blocks(k, depth) {
             // SAFETY: the caller's contract: this block of A, B and C exists.
@@ -226,7 +237,7 @@ unsafe fn blocks_of_tiles<T: GemmScalar>(
     let packed_a = packed_b.wrapping_add(plan.packed(kernels, [m, n, k])[0]);
     let height = if plan.pack_a { kernels.packed_height() } else { kernels.strip(m, n, 1).1.tiles.len() };
     // Blocks of equal height, but for whole tiles.
-    let band = m.div_ceil(m.div_ceil(plan.mc)).next_multiple_of(height);
+    let band = if m <= plan.mc { m } else { equal(m, plan.mc).next_multiple_of(height) };
     for (jc, nc) in blocks(n, plan.nc) {
         for (pc, kc) in blocks(k, depth) {
             // SAFETY: the caller's contract: B has this block; scratch has room
@@ -372,13 +383,26 @@ unsafe fn across<T: GemmScalar>(kernels: &Kernels<T>, [m, n, k]: [usize; 3], row
     }
 }
 
+/// How many parts of at most `most` make `len`. Most products are small, and
+/// division is slow.
+fn parts(len: usize, most: usize) -> usize {
+    if len <= most { 1 } else { len.div_ceil(most) }
+}
+
 /// Cuts `len` into as few parts of at most `most` as can be, nearly equal ones:
 /// a last one of a row or two would be slow.
 fn even(len: usize, most: usize) -> impl Iterator<Item = usize> {
-    // Most products are small, and division is slow.
-    let parts = if len <= most { 1 } else { len.div_ceil(most) };
+    let parts = parts(len, most);
     let (size, larger) = if parts == 1 { (len, 0) } else { (len / parts, len % parts) };
     (0..parts).map(move |part| size + usize::from(part < larger))
+}
+
+/// The size of blocks which make `len`, all but the last equal, of at most `most`.
+fn equal(len: usize, most: usize) -> usize {
+    match parts(len, most) {
+        1 => len,
+        parts => len.div_ceil(parts),
+    }
 }
 
 /// The starts and lengths of blocks of `size` which cover `0..len`.

@@ -206,6 +206,20 @@ pub(super) fn dot_columns<T>(kernels: &Kernels<T>, [m, n, k]: [usize; 3], a_cs: 
     }
 }
 
+/// The tile which takes all of a small product, if B has to be packed for it: to
+/// plan how it is cut would take as long as it does.
+pub(super) fn one_packed_tile<T>(
+    kernels: &Kernels<T>,
+    [m, n, k]: [usize; 3],
+    b_cs: isize,
+) -> Option<(&Kernels<T>, Shape<T>)> {
+    if n == 1 || k > KC || b_cs == 1 && !kernels.pads(n) {
+        return None;
+    }
+    let (kernels, shape, width) = kernels.strip(m, n, 1);
+    (width == n && m <= shape.tiles.len()).then_some((kernels, shape))
+}
+
 /// The columns which fill whole vectors, and the others if these have to be
 /// padded although B is read in place.
 pub(super) fn whole_columns<T>(kernels: &Kernels<T>, n: usize, b_cs: isize) -> [usize; 2] {
