@@ -79,8 +79,8 @@ pub(super) unsafe fn gemm<T: GemmScalar>(
         let n = n - last;
         if last > 0 {
             let width = kernels.padded(k);
-            assert!(scratch.len() >= last * width, "gemm: {} of {} elements of scratch", scratch.len(), last * width);
-            let copied = scratch.as_mut_ptr().cast::<T>();
+            let copied = room(scratch, last * width);
+            // One by one: a square would be transposed for a few rows of it.
             for j in 0..last {
                 for p in 0..k {
                     copied.add(j * width + p).write(*b.from(p, n + j).data);
@@ -129,15 +129,12 @@ pub(super) unsafe fn at_once<T: GemmScalar>(
     if !kernels.in_place(n, k, b.cs) || dot_columns(kernels, [m, n, k], a.cs) > 0 {
         return false;
     }
-    let (kernels, shape, width) = kernels.strip(m, n, 1);
-    let fits = width == n && m <= shape.tiles.len();
-    if fits {
-        let last = kernels.last(&shape, n);
-        let output = Output { c, rs: rsc, start };
-        // SAFETY: the caller's contract: these are all rows and columns.
-        unsafe { (shape.tiles[m - 1])(&output.tile(k, a, b.data, b.rs, last)) }
-    }
-    fits
+    let Some((kernels, shape)) = kernels.one_tile(m, n) else { return false };
+    let last = kernels.last(&shape, n);
+    let output = Output { c, rs: rsc, start };
+    // SAFETY: the caller's contract: these are all rows and columns.
+    unsafe { (shape.tiles[m - 1])(&output.tile(k, a, b.data, b.rs, last)) }
+    true
 }
 
 /// The product by dot products, a few rows at a time.
@@ -183,8 +180,7 @@ unsafe fn tiles<T: GemmScalar>(
     }
     if let Some((kernels, shape)) = one_packed_tile(kernels, [m, n, k], b.cs) {
         let (width, last) = (kernels.padded(n), kernels.last(&shape, n));
-        assert!(scratch.len() >= k * width, "gemm: {} of {} elements of scratch", scratch.len(), k * width);
-        let packed = scratch.as_mut_ptr().cast::<T>();
+        let packed = room(scratch, k * width);
         // SAFETY: the caller's contract: these are all rows and columns; scratch
         // has room for them.
         return unsafe {
@@ -231,13 +227,12 @@ unsafe fn blocks_of_tiles<T: GemmScalar>(
         }
         return;
     }
-    let needed = plan.scratch_len(kernels, [m, n, k]);
-    assert!(scratch.len() >= needed, "gemm: {} of {needed} elements of scratch", scratch.len());
-    let packed_b = scratch.as_mut_ptr().cast::<T>();
-    let packed_a = packed_b.wrapping_add(plan.packed(kernels, [m, n, k])[0]);
+    let [of_b, of_a] = plan.packed(kernels, [m, n, k]);
+    let packed_b = room(scratch, of_b + of_a);
+    let packed_a = packed_b.wrapping_add(of_b);
     let height = if plan.pack_a { kernels.packed_height() } else { kernels.strip(m, n, 1).1.tiles.len() };
     // Blocks of equal height, but for whole tiles.
-    let band = if m <= plan.mc { m } else { equal(m, plan.mc).next_multiple_of(height) };
+    let band = equal(m, plan.mc).next_multiple_of(height);
     for (jc, nc) in blocks(n, plan.nc) {
         for (pc, kc) in blocks(k, depth) {
             // SAFETY: the caller's contract: B has this block; scratch has room
@@ -381,6 +376,12 @@ unsafe fn across<T: GemmScalar>(kernels: &Kernels<T>, [m, n, k]: [usize; 3], row
         }
         i += tile_rows;
     }
+}
+
+/// Where scratch begins, which has room for so many elements.
+fn room<T>(scratch: &mut [MaybeUninit<T>], needed: usize) -> *mut T {
+    assert!(scratch.len() >= needed, "gemm: {} of {needed} elements of scratch", scratch.len());
+    scratch.as_mut_ptr().cast()
 }
 
 /// How many parts of at most `most` make `len`. Most products are small, and

@@ -56,7 +56,7 @@ impl<T> Mat<T> {
     fn ask(self, rows: usize, columns: usize) {
         for i in 0..rows {
             let row = self.data.wrapping_offset(i as isize * self.rs);
-            (0..columns).step_by(CACHE_LINE / size_of::<T>()).for_each(|j| tile::prefetch(row.wrapping_add(j)));
+            (0..columns).step_by(CACHE_LINE / size_of::<T>()).for_each(|j| simd::prefetch(row.wrapping_add(j)));
         }
     }
 

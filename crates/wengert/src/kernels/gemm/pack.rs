@@ -1,8 +1,7 @@
 //! Copies of operands, laid out as the inner loops read them.
 
 use super::Mat;
-use super::simd::{MAX_LANES, Simd};
-use super::tile::prefetch;
+use super::simd::{MAX_LANES, Simd, prefetch};
 
 /// Copies B (k x n, any strides) to `to`, row after row, each padded with
 /// zeros to `width` columns.
@@ -60,8 +59,6 @@ unsafe fn copy_columns<V: Simd>(k: usize, n: usize, b: Mat<V::Elem>, to: *mut V:
 /// As for [`pack`], with `n <= LANES`.
 #[inline(always)]
 unsafe fn transpose_columns<V: Simd>(k: usize, n: usize, b: Mat<V::Elem>, to: *mut V::Elem, width: usize) {
-    // SAFETY: the caller's contract: `V` can be used here.
-    let zero = unsafe { V::splat(V::Elem::default()) };
     let mut p = 0;
     while p < k {
         let depth = (k - p).min(V::LANES);
@@ -72,7 +69,7 @@ unsafe fn transpose_columns<V: Simd>(k: usize, n: usize, b: Mat<V::Elem>, to: *m
             let square = if n == V::LANES && depth == V::LANES {
                 V::load_transposed(from, b.cs)
             } else {
-                let mut square = [zero; MAX_LANES];
+                let mut square = [V::splat(V::Elem::default()); MAX_LANES];
                 for (j, column) in square.iter_mut().enumerate().take(V::LANES) {
                     if j < n {
                         *column = V::load_first(from.offset(j as isize * b.cs), depth);

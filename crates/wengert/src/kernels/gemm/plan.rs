@@ -68,7 +68,7 @@ impl Plan {
             0 => caches.few_rows / 2,
             _ => caches.few_rows,
         };
-        if b_cs == 1 && !kernels.pads(n) && m <= few_rows {
+        if kernels.reads(n, b_cs) && m <= few_rows {
             return Plan { kc: KC, ..whole };
         }
         let (sliver_rows, pack_a) = match a_cs {
@@ -139,10 +139,15 @@ impl<T> Kernels<T> {
         !self.masks && n & (self.lanes - 1) != 0
     }
 
+    /// Whether tiles can read n columns of B with this stride in place.
+    fn reads(&self, n: usize, b_cs: isize) -> bool {
+        b_cs == 1 && !self.pads(n)
+    }
+
     /// Whether a k x n matrix B with this column stride is read in place, in
     /// one block: then no plan is needed.
     pub(super) fn in_place(&self, n: usize, k: usize, b_cs: isize) -> bool {
-        b_cs == 1 && !self.pads(n) && n * k * size_of::<T>() <= self.caches.b_in_place
+        self.reads(n, b_cs) && n * k * size_of::<T>() <= self.caches.b_in_place
     }
 
     /// How many vectors n columns fill, the last perhaps in part.
@@ -174,6 +179,12 @@ impl<T> Kernels<T> {
         let shape = self.shape(m, vectors, height);
         let width = n.min(shape.vectors * self.lanes);
         (self, shape, width)
+    }
+
+    /// The tile which takes all of an m x n matrix C, if there is one.
+    pub(super) fn one_tile(&self, m: usize, n: usize) -> Option<(&Kernels<T>, Shape<T>)> {
+        let (kernels, shape, width) = self.strip(m, n, 1);
+        (width == n && m <= shape.tiles.len()).then_some((kernels, shape))
     }
 }
 
@@ -213,11 +224,10 @@ pub(super) fn one_packed_tile<T>(
     [m, n, k]: [usize; 3],
     b_cs: isize,
 ) -> Option<(&Kernels<T>, Shape<T>)> {
-    if n == 1 || k > KC || b_cs == 1 && !kernels.pads(n) {
+    if n == 1 || k > KC || kernels.reads(n, b_cs) {
         return None;
     }
-    let (kernels, shape, width) = kernels.strip(m, n, 1);
-    (width == n && m <= shape.tiles.len()).then_some((kernels, shape))
+    kernels.one_tile(m, n)
 }
 
 /// The columns which fill whole vectors, and the others if these have to be

@@ -1,4 +1,4 @@
-//! Vectors of lanes: what a kernel needs from an instruction set.
+//! Vectors of lanes: what a kernel needs from an instruction set, and hints.
 
 use super::GemmScalar;
 
@@ -93,4 +93,34 @@ pub(super) trait Simd: Copy {
             square
         }
     }
+}
+
+/// Hides from the compiler where a pointer comes from, so that it stays in a
+/// register of its own.
+#[inline(always)]
+pub(super) fn opaque<T>(x: *const T) -> *const T {
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    {
+        let mut x = x;
+        // SAFETY: an empty instruction on a register.
+        unsafe {
+            core::arch::asm!("/* {0} */", inout(reg) x, options(pure, readonly, nostack, preserves_flags));
+        }
+        x
+    }
+    #[cfg(not(all(target_arch = "x86_64", not(miri))))]
+    x
+}
+
+/// Asks for a line of memory to be in the first-level cache soon; any address will do.
+#[inline(always)]
+pub(super) fn prefetch<T>(at: *const T) {
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    // SAFETY: SSE is part of x86-64, and a prefetch never faults.
+    unsafe {
+        use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T0>(at.cast());
+    }
+    #[cfg(not(all(target_arch = "x86_64", not(miri))))]
+    let _ = at;
 }

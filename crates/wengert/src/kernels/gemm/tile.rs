@@ -1,7 +1,7 @@
 //! The inner loop of most products: a tile of C in registers.
 
 use super::Mat;
-use super::simd::Simd;
+use super::simd::{Simd, opaque};
 
 /// A tile of C to compute: `MR` rows, and columns which fill `NV` vectors, the
 /// last of them perhaps in part.
@@ -171,34 +171,4 @@ impl<V: Simd, const MR: usize> Cursor<V, MR> {
         }
         self.b = self.b.wrapping_offset(self.b_rs);
     }
-}
-
-/// Hides from the compiler where a pointer comes from, so that it stays in a
-/// register of its own.
-#[inline(always)]
-pub(super) fn opaque<T>(x: *const T) -> *const T {
-    #[cfg(all(target_arch = "x86_64", not(miri)))]
-    {
-        let mut x = x;
-        // SAFETY: an empty instruction on a register.
-        unsafe {
-            core::arch::asm!("/* {0} */", inout(reg) x, options(pure, readonly, nostack, preserves_flags));
-        }
-        x
-    }
-    #[cfg(not(all(target_arch = "x86_64", not(miri))))]
-    x
-}
-
-/// Asks for a line of memory to be in the first-level cache soon; any address will do.
-#[inline(always)]
-pub(super) fn prefetch<T>(at: *const T) {
-    #[cfg(all(target_arch = "x86_64", not(miri)))]
-    // SAFETY: SSE is part of x86-64, and a prefetch never faults.
-    unsafe {
-        use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        _mm_prefetch::<_MM_HINT_T0>(at.cast());
-    }
-    #[cfg(not(all(target_arch = "x86_64", not(miri))))]
-    let _ = at;
 }

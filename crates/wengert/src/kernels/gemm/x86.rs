@@ -2,8 +2,7 @@
 
 use core::arch::x86_64::*;
 
-use super::simd::{MAX_LANES, Simd};
-use super::tile::opaque;
+use super::simd::{MAX_LANES, Simd, opaque};
 
 /// A register of AVX-512, which has masks: of 512 bits, or half of that.
 #[derive(Clone, Copy)]
@@ -13,7 +12,7 @@ pub(super) struct Masked<V>(V);
 /// each: parts which come to lie side by side are loaded side by side, which
 /// takes no shuffle; those then exchange rows and columns within themselves.
 macro_rules! load_transposed {
-    ($elem:ident, $lanes:literal by $per:literal, $wrap:path, $zero:ident, $load_parts:ident, $zip_low:ident, $zip_high:ident) => {
+    ($elem:ident, $lanes:literal by $per:literal, $wrap:path, $splat:ident, $load_parts:ident, $zip_low:ident, $zip_high:ident) => {
         #[inline(always)]
         unsafe fn load_transposed(from: *const $elem, stride: isize) -> [Self; MAX_LANES] {
             const PARTS: usize = $lanes / $per;
@@ -26,7 +25,7 @@ macro_rules! load_transposed {
                     *at = opaque(from.offset((q * $per) as isize * stride));
                 }
                 for c in 0..PARTS {
-                    let mut rows = [$zero(); $per];
+                    let mut rows = [$splat(0.0); $per];
                     for (r, row) in rows.iter_mut().enumerate() {
                         *row = $load_parts(at.map(|at| at.offset(r as isize * stride).add(c * $per)));
                     }
@@ -95,7 +94,7 @@ macro_rules! avx512 {
         $register:ident of $lanes:literal $elem:ident, mask $mask:ident,
         $splat:ident, $load:ident, $load_masked:ident, $store:ident, $store_masked:ident,
         $add:ident, $fma:ident, $permute:ident by $index:ident $load_index:ident,
-        $($transposed:tt)*
+        parts of $per:literal, $load_parts:ident, $zip_low:ident, $zip_high:ident
     ) => {
         impl Simd for Masked<$register> {
             type Elem = $elem;
@@ -169,7 +168,7 @@ macro_rules! avx512 {
                 }
             }
 
-            load_transposed! { $elem, $($transposed)* }
+            load_transposed! { $elem, $lanes by $per, Masked, $splat, $load_parts, $zip_low, $zip_high }
         }
     };
 }
@@ -178,28 +177,28 @@ avx512! {
     __m512 of 16 f32, mask __mmask16,
     _mm512_set1_ps, _mm512_loadu_ps, _mm512_maskz_loadu_ps, _mm512_storeu_ps, _mm512_mask_storeu_ps,
     _mm512_add_ps, _mm512_fmadd_ps, _mm512_permutex2var_ps by i32 _mm512_loadu_si512,
-    16 by 4, Masked, _mm512_setzero_ps, load_quarters_ps, _mm512_unpacklo_ps, _mm512_unpackhi_ps
+    parts of 4, load_quarters_ps, _mm512_unpacklo_ps, _mm512_unpackhi_ps
 }
 
 avx512! {
     __m512d of 8 f64, mask __mmask8,
     _mm512_set1_pd, _mm512_loadu_pd, _mm512_maskz_loadu_pd, _mm512_storeu_pd, _mm512_mask_storeu_pd,
     _mm512_add_pd, _mm512_fmadd_pd, _mm512_permutex2var_pd by i64 _mm512_loadu_si512,
-    8 by 2, Masked, _mm512_setzero_pd, load_quarters_pd, _mm512_unpacklo_pd, _mm512_unpackhi_pd
+    parts of 2, load_quarters_pd, _mm512_unpacklo_pd, _mm512_unpackhi_pd
 }
 
 avx512! {
     __m256 of 8 f32, mask __mmask8,
     _mm256_set1_ps, _mm256_loadu_ps, _mm256_maskz_loadu_ps, _mm256_storeu_ps, _mm256_mask_storeu_ps,
     _mm256_add_ps, _mm256_fmadd_ps, _mm256_permutex2var_ps by i32 _mm256_loadu_si256,
-    8 by 4, Masked, _mm256_setzero_ps, load_halves_ps, _mm256_unpacklo_ps, _mm256_unpackhi_ps
+    parts of 4, load_halves_ps, _mm256_unpacklo_ps, _mm256_unpackhi_ps
 }
 
 avx512! {
     __m256d of 4 f64, mask __mmask8,
     _mm256_set1_pd, _mm256_loadu_pd, _mm256_maskz_loadu_pd, _mm256_storeu_pd, _mm256_mask_storeu_pd,
     _mm256_add_pd, _mm256_fmadd_pd, _mm256_permutex2var_pd by i64 _mm256_loadu_si256,
-    4 by 2, Masked, _mm256_setzero_pd, load_halves_pd, _mm256_unpacklo_pd, _mm256_unpackhi_pd
+    parts of 2, load_halves_pd, _mm256_unpacklo_pd, _mm256_unpackhi_pd
 }
 
 // A mask of the first n lanes is what starts n places before the middle.
@@ -211,7 +210,7 @@ macro_rules! avx2 {
         $vector:ident of $lanes:literal $elem:ident, mask $ramp:ident,
         $splat:ident, $load:ident, $load_masked:ident, $store:ident, $store_parts:ident,
         $add:ident, $fma:ident, $zip_low:ident, $zip_high:ident, $swap:ident,
-        $($transposed:tt)*
+        parts of $per:literal, $load_parts:ident
     ) => {
         impl Simd for $vector {
             type Elem = $elem;
@@ -277,7 +276,7 @@ macro_rules! avx2 {
                 }
             }
 
-            load_transposed! { $elem, $($transposed)* }
+            load_transposed! { $elem, $lanes by $per, core::convert::identity, $splat, $load_parts, $zip_low, $zip_high }
         }
     };
 }
@@ -286,14 +285,14 @@ avx2! {
     __m256 of 8 f32, mask RAMP_32,
     _mm256_set1_ps, _mm256_loadu_ps, _mm256_maskload_ps, _mm256_storeu_ps, store_first_ps,
     _mm256_add_ps, _mm256_fmadd_ps, _mm256_unpacklo_ps, _mm256_unpackhi_ps, _mm256_permute2f128_ps,
-    8 by 4, core::convert::identity, _mm256_setzero_ps, load_halves_ps, _mm256_unpacklo_ps, _mm256_unpackhi_ps
+    parts of 4, load_halves_ps
 }
 
 avx2! {
     __m256d of 4 f64, mask RAMP_64,
     _mm256_set1_pd, _mm256_loadu_pd, _mm256_maskload_pd, _mm256_storeu_pd, store_first_pd,
     _mm256_add_pd, _mm256_fmadd_pd, _mm256_unpacklo_pd, _mm256_unpackhi_pd, _mm256_permute2f128_pd,
-    4 by 2, core::convert::identity, _mm256_setzero_pd, load_halves_pd, _mm256_unpacklo_pd, _mm256_unpackhi_pd
+    parts of 2, load_halves_pd
 }
 
 /// Stores the first n of 8 lanes.
