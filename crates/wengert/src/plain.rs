@@ -15,7 +15,7 @@ use crate::ops::custom::Custom;
 use crate::ops::fused::Fused;
 use crate::ops::leaf::Leaf;
 use crate::ops::norm::Norm;
-use crate::ops::unary::UnaryGrad;
+use crate::ops::unary::{Unary, UnaryGrad};
 use crate::ops::{Emit, Id, Inferred, Interpreter, List, Op, Place, Values, reduce, view};
 use crate::pool::Held;
 use crate::scalar::Scalar;
@@ -82,8 +82,19 @@ impl<T: Scalar> Emit for Plain<'_, T> {
     }
 
     /// In the memory of the cotangent, if nobody else needs that.
+    fn give_last(&mut self, x: Id, op: Unary) {
+        if self.wants(x)
+            && let Some(out) = self.handed_over(x, op.x)
+        {
+            // SAFETY: the output is the operand, which nobody else reads.
+            return unsafe { op.run(self, out, &self.tape.machine) };
+        }
+        self.give(x, Op::Unary(op));
+    }
+
+    /// As [`Plain::give_last`].
     #[inline(always)]
-    fn give_last(&mut self, x: Id, op: UnaryGrad) {
+    fn give_last_through(&mut self, x: Id, op: UnaryGrad) {
         if self.wants(x) {
             let out = self.handed_over(x, op.g).unwrap_or_else(|| self.out(x));
             // SAFETY: as in `give_shaped`; or the output is the first operand.

@@ -11,7 +11,7 @@ use super::nest::Nest;
 use super::reduce::{Sum, begin, tree};
 use super::{Out, Value};
 use crate::scalar::Scalar;
-use crate::shape::{broadcast_strides, contiguous_strides};
+use crate::shape::{broadcast_strides, contiguous_strides, zeros};
 
 /// The most inputs an expression may have.
 pub(crate) const MAX_INPUTS: usize = 8;
@@ -163,18 +163,21 @@ unsafe fn sums<T: Scalar>(
         }
     };
 
-    let plain = |x: Value<'_, T>| x.layout.contiguous && x.layout.len == size;
-    if (0..count).all(|k| plain(read(k))) && wanted.clone().all(|(_, t)| t.len == size) {
-        return run([0; OPERANDS], [1; OPERANDS], size);
+    let plain = |k: usize| read(k).layout.contiguous && read(k).layout.len == size;
+    if (0..count).all(|k| plain(k) || read(k).layout.repeats()) && wanted.clone().all(|(_, t)| t.len == size) {
+        let steps = from_fn(|k| isize::from(k >= count || plain(k)));
+        return run([0; OPERANDS], steps, size);
     }
+    let none = zeros(dims.len());
     let strides: [_; OPERANDS] = from_fn(|k| match k.checked_sub(count) {
-        None => broadcast_strides(read(k).layout.dims, read(k).layout.strides, dims),
+        None => Some(broadcast_strides(read(k).layout.dims, read(k).layout.strides, dims)),
         Some(k) => match targets.get(k) {
-            Some(Some(t)) => broadcast_strides(t.dims, &contiguous_strides(t.dims), dims),
-            _ => broadcast_strides(&[], &[], dims),
+            Some(Some(t)) => Some(broadcast_strides(t.dims, &contiguous_strides(t.dims), dims)),
+            _ => None,
         },
     });
-    let nest = Nest::new(dims, from_fn::<_, OPERANDS, _>(|k| &*strides[k]));
+    let strides = from_fn::<_, OPERANDS, _>(|k| strides[k].as_deref().unwrap_or(&none));
+    let nest = Nest::new(dims, strides);
     let (len, steps) = nest.inner();
     nest.for_each(|offsets| run(offsets, steps, len));
 }

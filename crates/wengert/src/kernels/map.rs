@@ -6,6 +6,7 @@ use std::mem::MaybeUninit;
 use super::isa::{BASELINE_FMA, Isa, dispatched};
 use super::nest::Nest;
 use super::{Out, Value};
+use crate::arena::CACHE_LINE;
 use crate::scalar::Scalar;
 use crate::shape::broadcast_strides;
 
@@ -18,8 +19,8 @@ pub(super) const BLOCK: usize = 256;
 pub(crate) trait Elementwise<T, const N: usize>: Copy {
     /// Whether that makes a difference.
     const FUSES: bool;
-    /// Whether the output may be the memory of the first operand: then there is
-    /// a loop for that.
+    /// Whether the output is often the memory of the first operand: then there
+    /// is a loop for that.
     const IN_PLACE: bool = false;
     fn at<const FMA: bool>(self, x: [T; N]) -> T;
 }
@@ -40,8 +41,8 @@ impl<T, const N: usize, F: Fn([T; N]) -> T + Copy> Elementwise<T, N> for F {
 /// compiled once per instruction set, and gives the same bits for every layout.
 ///
 /// # Safety
-/// The contract of [`crate::kernels`]; but if the function works in place, and
-/// nothing is added, the output may be the first operand, element by element.
+/// The contract of [`crate::kernels`]; but if nothing is added, the output may be
+/// the first operand, element by element.
 pub(crate) unsafe fn map<T: Scalar, const N: usize>(
     isa: Isa,
     inputs: [Value<'_, T>; N],
@@ -259,13 +260,25 @@ pub(crate) unsafe fn copy_run<T: Scalar>(
     // SAFETY: the caller's contract.
     unsafe {
         if step == 1 && to_step == 1 {
-            return run(isa, [from], to, n, add, |[x]: [T; 1]| x);
+            let head = before_line(to, n);
+            if head > 0 {
+                run(isa, [from], to, head, add, |[x]: [T; 1]| x);
+            }
+            return run(isa, [from.add(head)], to.add(head), n - head, add, |[x]: [T; 1]| x);
         }
         for i in 0..n as isize {
             let (x, to) = (*from.offset(i * step), to.offset(i * to_step));
             if add { *to += x } else { to.write(x) }
         }
     }
+}
+
+/// How many of `n` elements stand before the first which begins a line of cache,
+/// if that matters: every store across the end of a line takes the time of two.
+#[inline(always)]
+fn before_line<T>(to: *const T, n: usize) -> usize {
+    const LONG: usize = 256;
+    if n < LONG { 0 } else { to.align_offset(CACHE_LINE).min(n) }
 }
 
 /// Copies (or adds) a strided value into a contiguous buffer.

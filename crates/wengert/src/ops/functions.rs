@@ -153,6 +153,7 @@ impl<F> Copy for Of<F> {}
 
 impl<T: Scalar, F: Row> Elementwise<T, 1> for Of<F> {
     const FUSES: bool = F::FUNCTION.fuses()[0];
+    const IN_PLACE: bool = matches!(F::FUNCTION, Neg | MulScalar | DivScalar | Zero);
 
     #[inline(always)]
     fn at<const FMA: bool>(self, [x]: [T; 1]) -> T {
@@ -172,7 +173,7 @@ impl<T: Scalar, F: Row> Elementwise<T, 2> for Of<F> {
 
 macro_rules! slope {
     ($name:ident $xx:ident $yy:ident $consts:ident { $_v:expr; op $($rest:tt)* }) => {
-        op_slope(Function::$name, $xx, $yy, $consts)
+        op_slope(Function::$name, $xx, $consts)
     };
     ($name:ident $xx:ident $yy:ident $consts:ident { $value:expr; from x $($rest:tt)* }) => {
         Some(Self::through(T::ONE, $xx, $consts))
@@ -184,13 +185,12 @@ macro_rules! slope {
 
 /// The slopes of the rows whose derivative is another op.
 #[inline(always)]
-fn op_slope<T: Real>(f: Function, x: T, y: T, p: T) -> Option<T> {
+fn op_slope<T: Real>(f: Function, x: T, p: T) -> Option<T> {
     match f {
         AddScalar => Some(T::ONE),
         Neg | ScalarSub => Some(-T::ONE),
         MulScalar => Some(p),
         DivScalar => Some(T::ONE / p),
-        Exp => Some(y),
         Ln => Some(T::ONE / x),
         Zero | Sign | Floor | Ceil | Round | Trunc | IsNan | IsInfinite | IsFinite | Negative | NotPositive => None,
         _ => unreachable!("its slope stands in its row"),
@@ -312,7 +312,7 @@ functions! {
     // 0 everywhere: the derivative of what is constant in pieces.
     Zero "zero" { |_x, _p| T::ZERO; op |g, _x, _y, _p| apply(Zero, g); }
 
-    Exp "exp" { |x, _p| x.exp(); op |g, _x, y, _p| binary::mul(g, y); }
+    Exp "exp" { |x, _p| x.exp(); from y |g, y, _p| g * y; curvature |_e, _y, _p| Constant(1.0); }
     ExpM1 "exp_m1" { |x, _p| x.exp_m1(); from y |g, y, _p| g * (y + T::ONE); curvature |_e, _y, _p| Constant(1.0); }
     Exp2 "exp2" {
         |x, _p| x.exp2();

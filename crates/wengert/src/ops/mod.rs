@@ -240,9 +240,17 @@ pub(crate) trait Emit {
         self.give(x, op);
     }
 
-    /// [`Emit::give_alike`] of the last use of the cotangent.
+    /// [`Emit::give_alike`] of a function of the cotangent, which is not used
+    /// again.
     #[inline(always)]
-    fn give_last(&mut self, x: Id, op: UnaryGrad) {
+    fn give_last(&mut self, x: Id, op: Unary) {
+        self.give(x, Op::Unary(op));
+    }
+
+    /// [`Emit::give_alike`] of the cotangent through a function, after which it
+    /// is not used again.
+    #[inline(always)]
+    fn give_last_through(&mut self, x: Id, op: UnaryGrad) {
         self.give_alike(x, Op::UnaryGrad(op));
     }
 

@@ -55,6 +55,13 @@ impl Map {
         steps.iter().enumerate().any(|(i, a)| steps[..i].iter().any(|b| a.whole == b.whole))
     }
 
+    /// Whether the elements of the part stand in the whole in the same order.
+    fn ascends(&self) -> bool {
+        // SAFETY: as above.
+        let steps = unsafe { self.steps.get() };
+        steps.iter().enumerate().all(|(i, s)| (s.part, s.whole) == (i, i) && s.by > 0)
+    }
+
     /// Offset and strides of the part of a whole with these strides.
     fn of(&self, strides: &[isize]) -> (isize, Strides) {
         // SAFETY: as above.
@@ -87,23 +94,50 @@ pub(crate) struct Unslice {
     map: Ref<Map>,
 }
 
-/// Writes the elements of `x` to the places of a part of the output, or adds
-/// them.
+/// What happens to the output of [`place`].
+#[derive(Clone, Copy, PartialEq)]
+enum Placing {
+    /// The part is written, the rest stays.
+    Write,
+    /// The part is added, the rest stays.
+    Add,
+    /// The part is written, and zeros everywhere else.
+    AmongZeros,
+}
+
+/// Puts the elements of `x` in the places of a part of the output.
 ///
 /// # Safety
 /// The contract of [`crate::kernels`]; `x` has the shape of the part, which
 /// lies within the output.
-unsafe fn place<T: Scalar>(isa: Isa, x: Value<'_, T>, map: &Map, out: Out<'_, T>, add: bool) {
+unsafe fn place<T: Scalar>(isa: Isa, x: Value<'_, T>, map: &Map, out: Out<'_, T>, mut how: Placing) {
     let (offset, to) = map.of(&contiguous_strides(out.dims));
     let nest = Nest::new(x.layout.dims, [x.layout.strides, &to]);
     let (len, [step, to_step]) = nest.inner();
+    // SAFETY: within the output.
+    let zeros = |from: usize, to: usize| unsafe { out.data.add(from).write_bytes(0, to - from) };
+    let gaps = how == Placing::AmongZeros && to_step == 1 && map.ascends();
+    if how == Placing::AmongZeros && !gaps {
+        zeros(0, out.len);
+        how = if map.overlaps() { Placing::Add } else { Placing::Write };
+    }
+    // Up to where the output is written, if gaps are.
+    let mut end = 0;
     nest.for_each(|[from, to]| {
+        let to = offset + to;
+        if gaps {
+            zeros(end, to as usize);
+            end = to as usize + len;
+        }
         // SAFETY: positions of both layouts.
         unsafe {
-            let (from, to) = (x.data.offset(from), out.data.offset(offset + to));
-            copy_run(isa, (from, step), (to, to_step), len, add);
+            let (from, to) = (x.data.offset(from), out.data.offset(to));
+            copy_run(isa, (from, step), (to, to_step), len, how == Placing::Add);
         }
     });
+    if gaps {
+        zeros(end, out.len);
+    }
 }
 
 impl Slice {
@@ -150,11 +184,8 @@ impl Unslice {
         // SAFETY: a map of an op of this tape; the part lies within the whole,
         // so every position of the nest lies within the output.
         unsafe {
-            let map = self.map.get();
-            if !out.add {
-                (0..out.len).for_each(|i| out.data.add(i).write(T::ZERO));
-            }
-            place(m.isa, g, map, out, out.add || map.overlaps());
+            let how = if out.add { Placing::Add } else { Placing::AmongZeros };
+            place(m.isa, g, self.map.get(), out, how);
         }
     }
 
@@ -195,10 +226,11 @@ impl Concat {
     }
 
     pub(crate) unsafe fn run<T: Scalar>(&self, v: &impl Values<T>, out: Out<'_, T>, m: &Machine<T>) {
+        let how = if out.add { Placing::Add } else { Placing::Write };
         for p in self.parts() {
             // SAFETY: the parts lie side by side within the output, which
             // may hold no number yet.
-            unsafe { place(m.isa, v.value(p.x), &p.map, out, out.add) }
+            unsafe { place(m.isa, v.value(p.x), &p.map, out, how) }
         }
     }
 

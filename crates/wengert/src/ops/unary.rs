@@ -132,8 +132,9 @@ impl Unary {
     pub(crate) fn rule<E: Emit>(self, e: &mut E, y: Id, g: Id) {
         let Unary { f, x, p } = self;
         match f.derivative(x, y, g, p) {
+            Derivative::Op(Op::Unary(op)) => e.give_last(x, op),
             Derivative::Op(op) => e.give(x, op),
-            Derivative::From(t) => e.give_last(x, UnaryGrad { f, g, t, p }),
+            Derivative::From(t) => e.give_last_through(x, UnaryGrad { f, g, t, p }),
         }
     }
 }
@@ -173,6 +174,7 @@ impl UnaryGrad {
         }
         match f.curvature(e, t, p) {
             Curvature::Constant(0.0) => {}
+            Curvature::Constant(1.0) => e.give(t, binary::mul(c, g)),
             Curvature::Constant(k) => {
                 let cg = e.mul(c, g);
                 e.give(t, scale(cg, k));
