@@ -38,6 +38,17 @@ pub(crate) struct Map {
 }
 
 impl Map {
+    /// The one place where maps come from: none leads outside the whole, however
+    /// its numbers came about. The lists are those of a tape.
+    #[track_caller]
+    fn new([whole, starts, part]: [List<usize>; 3], steps: List<Step>) -> Self {
+        let map = Map { whole, starts, part, steps };
+        let (whole, starts, part) = (map.whole(), map.starts(), map.part());
+        let within = lies_within(whole, starts, part, map.steps());
+        assert!(within, "a part of shape {part:?} from {starts:?} on does not lie within {whole:?}");
+        map
+    }
+
     fn whole(&self) -> &[usize] {
         // SAFETY: lists of an op of this tape, here and below.
         unsafe { self.whole.get() }
@@ -48,24 +59,31 @@ impl Map {
         unsafe { self.part.get() }
     }
 
+    fn starts(&self) -> &[usize] {
+        // SAFETY: as above.
+        unsafe { self.starts.get() }
+    }
+
+    fn steps(&self) -> &[Step] {
+        // SAFETY: as above.
+        unsafe { self.steps.get() }
+    }
+
     /// Whether two elements of the part may be the same element of the whole.
     fn overlaps(&self) -> bool {
-        // SAFETY: as above.
-        let steps = unsafe { self.steps.get() };
+        let steps = self.steps();
         steps.iter().enumerate().any(|(i, a)| steps[..i].iter().any(|b| a.whole == b.whole))
     }
 
     /// Whether the elements of the part stand in the whole in the same order.
     fn ascends(&self) -> bool {
-        // SAFETY: as above.
-        let steps = unsafe { self.steps.get() };
-        steps.iter().enumerate().all(|(i, s)| (s.part, s.whole) == (i, i) && s.by > 0)
+        let steps = self.steps();
+        steps.iter().enumerate().all(|(i, s)| s.part == i && s.by > 0) && steps.is_sorted_by(|a, b| a.whole < b.whole)
     }
 
     /// Offset and strides of the part of a whole with these strides.
     fn of(&self, strides: &[isize]) -> (isize, Strides) {
-        // SAFETY: as above.
-        let (starts, steps) = unsafe { (self.starts.get(), self.steps.get()) };
+        let (starts, steps) = (self.starts(), self.steps());
         let mut part = Strides::from_elem(0, self.part().len());
         // An empty part starts nowhere, and has no steps to take.
         if self.part().contains(&0) {
@@ -261,14 +279,11 @@ fn lies_within(whole: &[usize], starts: &[usize], part: &[usize], steps: &[Step]
 }
 
 impl<T: Scalar> Tape<T> {
-    /// The one place where maps come from: none leads outside the whole,
-    /// however its numbers came about.
+    /// A map, with its lists in the arena.
     #[track_caller]
     fn map(&self, whole: &[usize], starts: &[usize], part: &[usize], steps: &[Step]) -> Map {
-        let within = lies_within(whole, starts, part, steps);
-        assert!(within, "a part of shape {part:?} from {starts:?} on does not lie within {whole:?}");
         let list = |x: &[usize]| List::new(self.arena().copy(x));
-        Map { whole: list(whole), starts: list(starts), part: list(part), steps: List::new(self.arena().copy(steps)) }
+        Map::new([list(whole), list(starts), list(part)], List::new(self.arena().copy(steps)))
     }
 
     /// Tensors one after another along an axis, which they may differ in.
@@ -342,8 +357,7 @@ impl<'t, T: Scalar> Tensor<'t, T> {
     /// position of the part must lie within it.
     #[track_caller]
     pub(crate) fn part(self, starts: &[usize], part: &[usize], steps: &[Step]) -> Self {
-        let map = self.tape().map(self.shape(), starts, part, steps);
-        self.record(Op::Slice(Slice { x: self.id(), map: Ref::new(self.tape().arena().store(map)) }))
+        self.slice_by(self.tape().map(self.shape(), starts, part, steps))
     }
 
     /// The adjoint of [`Tensor::part`]: `self` is the part, and is added to
@@ -357,10 +371,16 @@ impl<'t, T: Scalar> Tensor<'t, T> {
     /// `len` positions along an axis: from `start` on every `step`-th.
     #[track_caller]
     fn along(self, axis: usize, start: usize, step: isize, len: usize) -> Self {
-        let (mut starts, mut part) = (Dims::from_elem(0, self.rank()), Dims::from_slice(self.shape()));
-        let mut steps = straight(self.rank());
-        (starts[axis], part[axis], steps[axis].by) = (start, len, step);
-        self.part(&starts, &part, &steps)
+        let (arena, whole) = (self.tape().arena(), self.shape());
+        let starts = arena.fill(whole.len(), |i| if i == axis { start } else { 0 });
+        let part = arena.fill(whole.len(), |i| if i == axis { len } else { whole[i] });
+        let steps = arena.fill(whole.len(), |i| Step { part: i, whole: i, by: if i == axis { step } else { 1 } });
+        self.slice_by(Map::new([whole, starts, part].map(List::new), List::new(steps)))
+    }
+
+    #[track_caller]
+    fn slice_by(self, map: Map) -> Self {
+        self.record(Op::Slice(Slice { x: self.id(), map: Ref::new(self.tape().arena().store(map)) }))
     }
 
     /// `len` positions along an axis, from `start` on.
@@ -458,7 +478,13 @@ impl<'t, T: Scalar> Tensor<'t, T> {
         let at = if index < 0 { index + n as isize } else { index };
         let fits = (0..n as isize).contains(&at);
         assert!(fits, "select: position {index} is out of range for axis {axis} of {:?}", self.shape());
-        self.narrow(axis as isize, at as usize, 1).squeeze_axis(axis as isize)
+        let (arena, whole) = (self.tape().arena(), self.shape());
+        // Which axis of the whole an axis of the part is.
+        let of = |i: usize| if i < axis { i } else { i + 1 };
+        let starts = arena.fill(whole.len(), |i| if i == axis { at as usize } else { 0 });
+        let part = arena.fill(whole.len() - 1, |i| whole[of(i)]);
+        let steps = arena.fill(whole.len() - 1, |i| Step { part: i, whole: of(i), by: 1 });
+        self.slice_by(Map::new([whole, starts, part].map(List::new), List::new(steps)))
     }
 
     /// The axes in reverse.
