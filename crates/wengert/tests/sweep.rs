@@ -247,3 +247,31 @@ fn a_product_with_a_long_row() {
         assert_eq!((x * b * g).sum().backward().get(x).unwrap().as_slice(), want);
     }
 }
+
+/// The adjoint of a part is zero beside it, wherever the part lies, in memory
+/// which other adjoints have left.
+#[test]
+fn the_adjoint_of_a_part_is_zero_beside_it() {
+    let mut tape = Tape::new_f64();
+    let shape = [2, 3, 4];
+    for axis in 0..3 {
+        let n = shape[axis];
+        let ranges = (0..n).flat_map(|from| (from..=n).map(move |to| from as isize..to as isize));
+        for (range, step) in ranges.flat_map(|range| [1, 2, -1].map(|step| (range.clone(), step))) {
+            for selected in [false, true] {
+                tape.rewind();
+                let x = tape.arange(1.0, 25.0, 1.0).reshape(shape).require_grad();
+                let [y, x_part] = [(x * 2.0).exp().ln(), x].map(|y| match selected && !range.is_empty() {
+                    true => y.select(axis as isize, range.start),
+                    false => y.slice_step(axis as isize, range.clone(), step),
+                });
+                let kept = x_part.to_vec();
+                let grads = (y * y).sum().backward();
+                let expected = x.to_vec().into_iter().map(|x| if kept.contains(&x) { 8.0 * x } else { 0.0 });
+                for (got, expected) in grads.get(x).unwrap().iter().zip(expected) {
+                    assert!((got - expected).abs() < 1e-9, "{axis} {range:?} {step} {selected}: {got}, not {expected}");
+                }
+            }
+        }
+    }
+}
