@@ -160,11 +160,15 @@ impl<T: Scalar> Neg for Fma<T> {
 
 /// [`Real`] for an element type whose own functions stand in a module.
 macro_rules! plain {
-    ($t:ident $module:ident [$($own:ident)*] [$($one:ident)*] [$($two:ident)*]) => {
+    ($t:ident $module:ident [$($own:ident)*] [$($two:ident)*] [$($one:ident)*]) => {
         impl Functions for $t {
             $(#[inline(always)]
             fn $own<const FMA: bool>(x: $t) -> $t {
                 $module::$own::<FMA>(x)
+            })*
+            $(#[inline(always)]
+            fn $two<const FMA: bool>(x: $t, other: $t) -> $t {
+                $module::$two::<FMA>(x, other)
             })*
         }
 
@@ -200,29 +204,30 @@ macro_rules! plain {
                 $module::$own::<false>(self)
             })*
             $(#[inline(always)]
-            fn $one(self) -> Self {
-                $t::$one(self)
+            fn $two(self, other: Self) -> Self {
+                $module::$two::<false>(self, other)
             })*
             $(#[inline(always)]
-            fn $two(self, other: Self) -> Self {
-                $t::$two(self, other)
+            fn $one(self) -> Self {
+                $t::$one(self)
             })*
         }
     };
 }
 
-/// All of it for the functions of one number which are computed here, the
-/// others of one, and those of two.
+/// All of it for the functions of one number and of two which are computed here,
+/// and for those which are not.
 macro_rules! functions {
-    ($($own:ident)*; $($one:ident)*; $($two:ident)*;) => {
+    ($($own:ident)*; $($two:ident)*; $($one:ident)*;) => {
         /// The functions which are computed here: with fused multiply-adds, for
         /// code which is compiled for them, or without.
         pub(crate) trait Functions {
             $(fn $own<const FMA: bool>(x: Self) -> Self;)*
+            $(fn $two<const FMA: bool>(x: Self, other: Self) -> Self;)*
         }
 
-        plain!(f32 single [$($own)*] [$($one)*] [$($two)*]);
-        plain!(f64 double [$($own)*] [$($one)*] [$($two)*]);
+        plain!(f32 single [$($own)*] [$($two)*] [$($one)*]);
+        plain!(f64 double [$($own)*] [$($two)*] [$($one)*]);
 
         impl<T: Scalar> Real for Fma<T> {
             const ZERO: Self = Fma(T::ZERO);
@@ -256,19 +261,19 @@ macro_rules! functions {
                 Fma(<T as Functions>::$own::<true>(self.0))
             })*
             $(#[inline(always)]
-            fn $one(self) -> Self {
-                Fma(self.0.$one())
+            fn $two(self, other: Self) -> Self {
+                Fma(<T as Functions>::$two::<true>(self.0, other.0))
             })*
             $(#[inline(always)]
-            fn $two(self, other: Self) -> Self {
-                Fma(self.0.$two(other.0))
+            fn $one(self) -> Self {
+                Fma(self.0.$one())
             })*
         }
     };
 }
 
 functions! {
-    exp decay exp_m1 exp2 ln ln_1p log2 log10 sinh cosh tanh asinh acosh atanh erf erfc normal_cdf;
-    abs sqrt sin cos tan asin acos atan floor ceil round_ties_even trunc;
+    exp decay exp_m1 exp2 ln ln_1p log2 log10 sin cos tan asin acos atan sinh cosh tanh asinh acosh atanh erf erfc normal_cdf;
     powf atan2 hypot;
+    abs sqrt floor ceil round_ties_even trunc;
 }

@@ -12,7 +12,24 @@ macro_rules! functions {
     };
 }
 
+macro_rules! functions_of_two {
+    ($($name:ident)*) => {
+        $(#[inline(always)]
+        pub(crate) fn $name<const FMA: bool>(x: f64, y: f64) -> f64 {
+            x.$name(y)
+        })*
+    };
+}
+
+functions_of_two!(powf atan2 hypot);
+
 functions! {
+    sin f64::sin;
+    cos f64::cos;
+    tan f64::tan;
+    asin f64::asin;
+    acos f64::acos;
+    atan f64::atan;
     ln f64::ln;
     ln_1p f64::ln_1p;
     log2 f64::log2;

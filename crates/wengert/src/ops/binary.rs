@@ -169,10 +169,10 @@ macro_rules! function {
                 let ln = |x: T| if x < floor { floor } else { x };
                 (t - T::ONE) * ln((-x).ln_1p()) - t * ln(x.ln())
             })),
-            Pow => $with!(formula!(|[a, b]| a.powf(b))),
+            Pow => $with!(formula!(fused, |[a, b]| a.powf(b))),
             PowLn => $with!(formula!(fused, |[a, b]| pow_ln(a, b))),
-            Atan2 => $with!(formula!(|[a, b]| a.atan2(b))),
-            Hypot => $with!(formula!(|[a, b]| a.hypot(b))),
+            Atan2 => $with!(formula!(fused, |[a, b]| a.atan2(b))),
+            Hypot => $with!(formula!(fused, |[a, b]| a.hypot(b))),
             Equal => $with!(formula!(|[a, b]| truth(a == b))),
             NotEqual => $with!(formula!(|[a, b]| truth(a != b))),
             Less => $with!(formula!(|[a, b]| truth(a < b))),

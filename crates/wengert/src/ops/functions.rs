@@ -125,7 +125,9 @@ impl Function {
     const fn fuses(self) -> [bool; 2] {
         match self {
             Exp | ExpM1 | Exp2 | Ln | Ln1p | Log2 | Log10 | Tanh | Sigmoid | Asinh | Acosh | Atanh => [true, false],
-            Sinh | Cosh | LogSigmoid | Elu | Silu | Mish | Softplus | Gelu | GeluTanh | Erf | Erfc => [true, true],
+            Tan | Asin | Acos | Atan => [true, false],
+            Pow | Sin | Cos | Sinh | Cosh | LogSigmoid | Elu | Silu | Mish | Softplus | Gelu | GeluTanh | Erf
+            | Erfc => [true, true],
             _ => [false, false],
         }
     }
