@@ -11,7 +11,7 @@ use wengert_benches::{rng, settings};
 /// An op under its name.
 type Named = (&'static str, for<'t> fn(Tensor<'t>, Tensor<'t>) -> Tensor<'t>);
 
-const ELEMENTWISE: [Named; 13] = [
+const ELEMENTWISE: [Named; 17] = [
     ("add", |x, y| x + y),
     ("mul", |x, y| x * y),
     ("div", |x, y| x / y),
@@ -25,6 +25,10 @@ const ELEMENTWISE: [Named; 13] = [
     ("ln", |_, y| y.ln()),
     ("exp_m1", |x, _| x.exp_m1()),
     ("erf", |x, _| x.erf()),
+    ("sin", |x, _| x.sin()),
+    ("atan", |x, _| x.atan()),
+    ("powf", |_, y| y.powf(2.5)),
+    ("atan2", |x, y| x.atan2(y)),
 ];
 
 const REDUCTIONS: [Named; 8] = [

@@ -354,6 +354,7 @@ impl<'t, T: Scalar> Tensor<'t, T> {
         // Cheaper, and more exact; the roots are NaN at -∞, as PyTorch's.
         match p.to_f64() {
             2.0 => self.square(),
+            3.0 => self.record(apply(Function::Cube, self.id())),
             0.5 => self.sqrt(),
             -0.5 => self.rsqrt(),
             -1.0 => self.recip(),

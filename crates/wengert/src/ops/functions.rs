@@ -303,6 +303,11 @@ functions! {
         from x |g, x, p| -(g * p / (x * x));
         curvature |e, x, p| Tensors(scaled(e, with(Pow, x, -3.0), 2.0 * p));
     }
+    Cube "cube" {
+        |x, _p| x * x * x;
+        from x |g, x, _p| g * (c::<T>(3.0) * x * x);
+        curvature |e, x, _p| Tensors(e.scale(x, 6.0));
+    }
     Pow "powf" {
         |x, p| x.powf(p);
         from x |g, x, p| if p == T::ZERO { T::ZERO } else { g * (p * x.powf(p - T::ONE)) };
