@@ -116,9 +116,11 @@ impl Scalars {
 
     /// A function of some numbers from its value and slopes.
     fn of(&mut self, value: Dual, parents: Vec<(usize, Dual)>) -> usize {
+        // The slope changes by about the error too, which is all there is at the
+        // bottom of a parabola.
         let inherited = parents.iter().map(|&(x, p)| match self.nodes[x].err {
             0.0 => 0.0,
-            err => err * p.v.abs(),
+            err => err * (p.v.abs() + err),
         });
         let err = inherited.fold(8.0 * EPS * value.v.abs(), |a, b| a + b);
         self.push(value, err, parents)
