@@ -168,16 +168,14 @@ unsafe fn sums<T: Scalar>(
         let steps = from_fn(|k| isize::from(k >= count || plain(k)));
         return run([0; OPERANDS], steps, size);
     }
-    let none = zeros(dims.len());
     let strides: [_; OPERANDS] = from_fn(|k| match k.checked_sub(count) {
-        None => Some(broadcast_strides(read(k).layout.dims, read(k).layout.strides, dims)),
+        None => broadcast_strides(read(k).layout.dims, read(k).layout.strides, dims),
         Some(k) => match targets.get(k) {
-            Some(Some(t)) => Some(broadcast_strides(t.dims, &contiguous_strides(t.dims), dims)),
-            _ => None,
+            Some(Some(t)) => broadcast_strides(t.dims, &contiguous_strides(t.dims), dims),
+            _ => zeros(dims.len()),
         },
     });
-    let strides = from_fn::<_, OPERANDS, _>(|k| strides[k].as_deref().unwrap_or(&none));
-    let nest = Nest::new(dims, strides);
+    let nest = Nest::new(dims, from_fn::<_, OPERANDS, _>(|k| &*strides[k]));
     let (len, steps) = nest.inner();
     nest.for_each(|offsets| run(offsets, steps, len));
 }

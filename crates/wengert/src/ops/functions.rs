@@ -155,6 +155,7 @@ impl<F> Copy for Of<F> {}
 
 impl<T: Scalar, F: Row> Elementwise<T, 1> for Of<F> {
     const FUSES: bool = F::FUNCTION.fuses()[0];
+    // Those of a cotangent which are derivatives of others.
     const IN_PLACE: bool = matches!(F::FUNCTION, Neg | MulScalar | DivScalar | Zero);
 
     #[inline(always)]

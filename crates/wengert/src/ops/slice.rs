@@ -378,6 +378,7 @@ impl<'t, T: Scalar> Tensor<'t, T> {
         self.slice_by(Map::new([whole, starts, part].map(List::new), List::new(steps)))
     }
 
+    /// The view which a map with this tensor as its whole describes.
     #[track_caller]
     fn slice_by(self, map: Map) -> Self {
         self.record(Op::Slice(Slice { x: self.id(), map: Ref::new(self.tape().arena().store(map)) }))
