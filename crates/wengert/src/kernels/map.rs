@@ -236,8 +236,16 @@ pub(crate) fn at<T: Scalar, F: Elementwise<T, N>, const N: usize>(isa: Isa, x: [
         // chosen beside AVX2 and FMA.
         #[cfg(target_arch = "x86_64")]
         Isa::Avx512 | Isa::Avx2 if F::FUSES => unsafe { at_avx2(x, f) },
+        _ if F::FUSES => at_baseline(x, f),
         _ => f.at::<BASELINE_FMA>(x),
     }
+}
+
+/// Functions with polynomials stay out of line: some seventy of them in one
+/// function took the compiler minutes.
+#[inline(never)]
+fn at_baseline<T: Scalar, const N: usize>(x: [T; N], f: impl Elementwise<T, N>) -> T {
+    f.at::<BASELINE_FMA>(x)
 }
 
 #[cfg(target_arch = "x86_64")]
