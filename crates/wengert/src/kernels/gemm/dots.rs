@@ -1,7 +1,7 @@
 //! The inner loop of products along contiguous k: blocks of dot products.
 
 use super::Mat;
-use super::simd::{MAX_LANES, Simd};
+use super::simd::{MAX_LANES, Pointers, Simd};
 
 /// `MR` rows of C as dot products along k.
 #[derive(Clone, Copy)]
@@ -38,61 +38,74 @@ impl<T> Dots<T> {
 /// As for [`Simd`]; A, B and C are valid as [`Dots`] describes them.
 #[inline(always)]
 pub(super) unsafe fn dots<V: Simd, const MR: usize, const NC: usize>(d: &Dots<V::Elem>) {
-    let mut j = 0;
-    // SAFETY: the caller's contract, for columns j.. of B and C.
+    // SAFETY: the caller's contract, for as many columns as there are.
     unsafe {
-        // The compiler knows how many columns these have.
-        while j + NC <= d.n {
-            dot_block::<V, MR, NC, 1>(d, j, NC);
-            j += NC;
-        }
-        match d.n - j {
-            0 => {}
-            1 => dot_block::<V, MR, 1, 4>(d, j, 1),
-            rest => dot_block::<V, MR, NC, 1>(d, j, rest),
+        match d.n {
+            n if n >= NC => across::<V, MR, NC>(d),
+            4.. => across::<V, MR, 4>(d),
+            2.. => across::<V, MR, 2>(d),
+            _ => block::<V, MR, 1, 4>(d, 0, 0),
         }
     }
 }
 
-/// `MR` x `NC` dot products, or as many of them as there are `columns`, each
-/// summed in `CHAINS` chains.
+/// Computes rows of C, which has `NC` columns at least.
 ///
 /// # Safety
 ///
-/// As for [`dots`]; `columns` columns from j on exist.
+/// As for [`dots`].
 #[inline(always)]
-unsafe fn dot_block<V: Simd, const MR: usize, const NC: usize, const CHAINS: usize>(
+unsafe fn across<V: Simd, const MR: usize, const NC: usize>(d: &Dots<V::Elem>) {
+    let mut j = 0;
+    // SAFETY: the caller's contract; no column is past the last.
+    unsafe {
+        while j + NC <= d.n {
+            block::<V, MR, NC, 1>(d, j, 0);
+            j += NC;
+        }
+        match d.n - j {
+            0 => {}
+            1 => block::<V, MR, 1, 4>(d, j, 0),
+            // With some columns before them, so that they are as many as ever.
+            rest => block::<V, MR, NC, 1>(d, d.n - NC, NC - rest),
+        }
+    }
+}
+
+/// `MR` x `NC` dot products, each summed in `CHAINS` chains, from column j on;
+/// the first `known` of these columns are computed already.
+///
+/// # Safety
+///
+/// As for [`dots`]; these columns exist.
+#[inline(always)]
+unsafe fn block<V: Simd, const MR: usize, const NC: usize, const CHAINS: usize>(
     d: &Dots<V::Elem>,
     j: usize,
-    columns: usize,
+    known: usize,
 ) {
-    let b = d.b.wrapping_offset(j as isize * d.b_cs);
-    let (mut rows, mut at) = ([d.a; MR], [b; NC]);
-    for (i, row) in rows.iter_mut().enumerate() {
-        *row = d.a.wrapping_offset(i as isize * d.a_rs);
-    }
-    // Columns which do not exist are computed as the last which does.
-    for (v, column) in at.iter_mut().enumerate() {
-        *column = b.wrapping_offset(v.min(columns - 1) as isize * d.b_cs);
-    }
+    let mut at = Cursor::<V, MR, NC> {
+        rows: Pointers::new(d.a, d.a_rs),
+        columns: Pointers::new(d.b.wrapping_offset(j as isize * d.b_cs), d.b_cs),
+    };
     // SAFETY: the caller's contract: `V` can be used here, every step stays
     // below k, and the columns of C exist.
     unsafe {
         let zero = V::splat(V::Elem::default());
         let mut chains = [[[zero; NC]; MR]; CHAINS];
-        let mut p = 0;
-        while CHAINS > 1 && p + CHAINS * V::LANES <= d.k {
+        let mut left = d.k;
+        while CHAINS > 1 && left >= CHAINS * V::LANES {
             for acc in &mut chains {
-                dot_step::<V, MR, NC>(acc, &rows, &at, p, V::LANES);
-                p += V::LANES;
+                at.step(acc, V::LANES);
             }
+            left -= CHAINS * V::LANES;
         }
-        while p + V::LANES <= d.k {
-            dot_step::<V, MR, NC>(&mut chains[0], &rows, &at, p, V::LANES);
-            p += V::LANES;
+        while left >= V::LANES {
+            at.step(&mut chains[0], V::LANES);
+            left -= V::LANES;
         }
-        if p < d.k {
-            dot_step::<V, MR, NC>(&mut chains[0], &rows, &at, p, d.k - p);
+        if left > 0 {
+            at.step(&mut chains[0], left);
         }
 
         let mut parts = [zero; MAX_LANES];
@@ -107,19 +120,20 @@ unsafe fn dot_block<V: Simd, const MR: usize, const NC: usize, const CHAINS: usi
         }
         let sums = sum_each(parts, (MR * NC).next_power_of_two());
         for i in 0..MR {
-            if d.c_cs == 1 && columns >= NC && d.start.is_none() {
-                // Known to be so many, and side by side: a vector, or part of one.
-                let to = d.c.offset(i as isize * d.c_rs).add(j);
+            let mut to = d.c.offset(i as isize * d.c_rs + j as isize * d.c_cs);
+            if d.c_cs == 1 && known == 0 && d.start.is_none() {
+                // Side by side: a vector, or part of one.
                 to.copy_from_nonoverlapping(sums[i * NC..].as_ptr(), NC);
                 continue;
             }
-            for v in 0..NC.min(columns) {
-                let to = d.c.offset(i as isize * d.c_rs + (j + v) as isize * d.c_cs);
-                let sum = sums[i * NC + v];
-                to.write(match d.start {
-                    Some(start) => start.from(i, j + v).data.read() + sum,
-                    None => sum,
-                });
+            for (v, &sum) in sums[i * NC..][..NC].iter().enumerate() {
+                if v >= known {
+                    to.write(match d.start {
+                        Some(start) => start.from(i, j + v).data.read() + sum,
+                        None => sum,
+                    });
+                }
+                to = to.wrapping_offset(d.c_cs);
             }
         }
     }
@@ -183,30 +197,35 @@ unsafe fn zip_and_add<V: Simd, const COUNT: usize>(parts: &mut [V; MAX_LANES]) {
     }
 }
 
-/// Adds the products of `lanes` elements along k, from `p` on.
-///
-/// # Safety
-///
-/// As for [`Simd`]; the rows and columns are valid for `p + lanes` elements.
-#[inline(always)]
-unsafe fn dot_step<V: Simd, const MR: usize, const NC: usize>(
-    acc: &mut [[V; NC]; MR],
-    rows: &[*const V::Elem; MR],
-    columns: &[*const V::Elem; NC],
-    p: usize,
-    lanes: usize,
-) {
-    // SAFETY: the caller's contract.
-    unsafe {
-        let mut loaded = [V::splat(V::Elem::default()); NC];
-        for v in 0..NC {
-            loaded[v] = V::load_some(columns[v].add(p), lanes);
-        }
-        for i in 0..MR {
-            let x = V::load_some(rows[i].add(p), lanes);
-            for v in 0..NC {
-                acc[i][v] = acc[i][v].add_product(x, loaded[v]);
+/// Where a block stands in its walk along k.
+struct Cursor<V: Simd, const MR: usize, const NC: usize> {
+    rows: Pointers<V::Elem, MR>,
+    columns: Pointers<V::Elem, NC>,
+}
+
+impl<V: Simd, const MR: usize, const NC: usize> Cursor<V, MR, NC> {
+    /// Adds the products of the next `lanes` elements along k.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Simd`]; so many are left of the rows and columns.
+    #[inline(always)]
+    unsafe fn step(&mut self, acc: &mut [[V; NC]; MR], lanes: usize) {
+        // SAFETY: the caller's contract.
+        unsafe {
+            let mut columns = [V::splat(V::Elem::default()); NC];
+            for (v, column) in columns.iter_mut().enumerate() {
+                *column = V::load_some(self.columns.at(v), lanes);
+            }
+            for (i, row) in acc.iter_mut().enumerate() {
+                let x = V::load_some(self.rows.at(i), lanes);
+                for (sum, &column) in row.iter_mut().zip(&columns) {
+                    *sum = sum.add_product(x, column);
+                }
             }
         }
+        let bytes = (V::LANES * size_of::<V::Elem>()) as isize;
+        self.rows.advance(bytes);
+        self.columns.advance(bytes);
     }
 }

@@ -95,6 +95,47 @@ pub(super) trait Simd: Copy {
     }
 }
 
+/// `N` pointers at equal distances which move together: one per four is kept,
+/// the others are 1, 2 or 3 distances from it, which is what an address can
+/// hold. Left to itself the compiler keeps one pointer each, or one per step of
+/// a loop too, for which there are too few registers.
+pub(super) struct Pointers<T, const N: usize> {
+    bases: [*const T; MAX_LANES / 4],
+    /// In bytes.
+    distance: isize,
+}
+
+impl<T, const N: usize> Pointers<T, N> {
+    /// The first one, and how many elements it is to the next.
+    #[inline(always)]
+    pub(super) fn new(first: *const T, distance: isize) -> Self {
+        let mut bases = [first; MAX_LANES / 4];
+        for (group, base) in bases.iter_mut().enumerate().take(N.div_ceil(4)) {
+            *base = opaque(first.wrapping_offset(4 * group as isize * distance));
+        }
+        Pointers { bases, distance: distance * size_of::<T>() as isize }
+    }
+
+    #[inline(always)]
+    pub(super) fn at(&self, i: usize) -> *const T {
+        let base = self.bases[i / 4];
+        match i % 4 {
+            0 => base,
+            1 => base.wrapping_byte_offset(self.distance),
+            2 => base.wrapping_byte_offset(2 * self.distance),
+            _ => base.wrapping_byte_offset(3 * self.distance),
+        }
+    }
+
+    /// Moves them so many bytes: past the end after the last step.
+    #[inline(always)]
+    pub(super) fn advance(&mut self, bytes: isize) {
+        for base in self.bases.iter_mut().take(N.div_ceil(4)) {
+            *base = opaque(base.wrapping_byte_offset(bytes));
+        }
+    }
+}
+
 /// Hides from the compiler where a pointer comes from, so that it stays in a
 /// register of its own.
 #[inline(always)]

@@ -1,7 +1,7 @@
 //! The inner loop of most products: a tile of C in registers.
 
 use super::Mat;
-use super::simd::{Simd, opaque};
+use super::simd::{Pointers, Simd};
 
 /// A tile of C to compute: `MR` rows, and columns which fill `NV` vectors, the
 /// last of them perhaps in part.
@@ -107,13 +107,8 @@ unsafe fn walk<V: Simd, const MR: usize, const NV: usize, const PARTIAL: bool>(t
 
 /// Where a tile stands in its walk along k.
 struct Cursor<V: Simd, const MR: usize> {
-    /// Rows are addressed from one pointer per four rows, plus 0, 1, 2 or 3
-    /// strides, which is what an address can hold. Left to itself the compiler
-    /// keeps one pointer per row, or per row and step, for which there are too
-    /// few registers.
-    a: [*const V::Elem; 4],
-    /// A's strides, in bytes.
-    a_rs: isize,
+    a: Pointers<V::Elem, MR>,
+    /// In bytes.
     a_cs: isize,
     b: *const V::Elem,
     b_rs: isize,
@@ -123,13 +118,8 @@ struct Cursor<V: Simd, const MR: usize> {
 impl<V: Simd, const MR: usize> Cursor<V, MR> {
     #[inline(always)]
     fn new(t: &Tile<V::Elem>) -> Self {
-        let bytes = size_of::<V::Elem>() as isize;
-        let mut a = [t.a.data; 4];
-        for (group, base) in a.iter_mut().enumerate().take(MR.div_ceil(4)) {
-            *base = opaque(t.a.data.wrapping_offset(4 * group as isize * t.a.rs));
-        }
-        let (a_rs, a_cs) = (t.a.rs * bytes, t.a.cs * bytes);
-        Cursor { a, a_rs, a_cs, b: t.b, b_rs: t.b_rs, last: t.last }
+        let a_cs = t.a.cs * size_of::<V::Elem>() as isize;
+        Cursor { a: Pointers::new(t.a.data, t.a.rs), a_cs, b: t.b, b_rs: t.b_rs, last: t.last }
     }
 
     /// Adds one column of A times one row of B, and moves to the next.
@@ -151,24 +141,14 @@ impl<V: Simd, const MR: usize> Cursor<V, MR> {
             columns
         };
         for (i, row) in acc.iter_mut().enumerate() {
-            let base = self.a[i / 4];
-            let from = match i % 4 {
-                0 => base,
-                1 => base.wrapping_byte_offset(self.a_rs),
-                2 => base.wrapping_byte_offset(2 * self.a_rs),
-                _ => base.wrapping_byte_offset(3 * self.a_rs),
-            };
             // SAFETY: the caller's contract: this is an element of A's row i.
-            let x = unsafe { V::splat(*from) };
+            let x = unsafe { V::splat(*self.a.at(i)) };
             for (sum, &column) in row.iter_mut().zip(&columns) {
                 // SAFETY: the caller's contract: `V` can be used here.
                 *sum = unsafe { sum.add_product(x, column) };
             }
         }
-        // Wrapping, since after the last step there is nothing to point to.
-        for base in self.a.iter_mut().take(MR.div_ceil(4)) {
-            *base = opaque(base.wrapping_byte_offset(self.a_cs));
-        }
+        self.a.advance(self.a_cs);
         self.b = self.b.wrapping_offset(self.b_rs);
     }
 }
