@@ -335,17 +335,15 @@ unsafe fn down<T: GemmScalar>(kernels: &Kernels<T>, [m, n, k]: [usize; 3], a: Ma
         let apart = b.rs > (APART / size_of::<T>()) as isize && !kernels.in_place(n, k, 1);
         let next = if m > 2 * height && apart { width.min(n - j - width) } else { 0 };
         let part = if next > 0 { k.div_ceil(m.div_ceil(height)) } else { 0 };
-        let mut i = 0;
+        // SAFETY: the caller's contract: this is in the first row.
+        let mut tile = unsafe { c.from(0, j) }.tile(k, a, b.data, b.rs, kernels.last(&shape, width));
         for (t, rows) in even(m, height).enumerate() {
             if t * part < k && next > 0 {
                 b.from(t * part, width).ask(part.min(k - t * part), next);
             }
             // SAFETY: the caller's contract: these rows and columns exist.
-            unsafe {
-                let last = kernels.last(&shape, width);
-                (shape.tiles[rows - 1])(&c.from(i, j).tile(k, a.from(i, 0), b.data, b.rs, last));
-            }
-            i += rows;
+            unsafe { (shape.tiles[rows - 1])(&tile) }
+            tile.move_down(rows);
         }
         j += width;
     }

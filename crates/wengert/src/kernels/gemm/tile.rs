@@ -24,6 +24,16 @@ pub(super) struct Tile<T> {
     pub(super) start_rs: isize,
 }
 
+impl<T> Tile<T> {
+    /// Moves it so many rows down: past the end after the last.
+    pub(super) fn move_down(&mut self, rows: usize) {
+        let rows = rows as isize;
+        self.a.data = self.a.data.wrapping_offset(rows * self.a.rs);
+        self.c = self.c.wrapping_offset(rows * self.c_rs);
+        self.start = self.start.wrapping_offset(rows * self.start_rs);
+    }
+}
+
 /// Computes a tile.
 ///
 /// # Safety
