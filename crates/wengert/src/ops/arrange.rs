@@ -1,7 +1,7 @@
 //! Padding, rolling, repeating, triangles, diagonals: made of views, their
 //! adjoints and selections.
 
-use super::slice::{Step, straight};
+use super::part::{Step, straight};
 use crate::scalar::Scalar;
 use crate::shape::{self, Dims};
 use crate::tensor::Tensor;

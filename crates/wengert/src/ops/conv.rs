@@ -3,7 +3,7 @@
 use super::arrange::Padding;
 use super::convolve::{Convolution, Convolve};
 use super::maxpool::{MaxPool, Pooling};
-use super::slice::{Step, straight};
+use super::part::{Step, straight};
 use super::{Op, Ref};
 use crate::kernels::windows::Windows;
 use crate::scalar::Scalar;

@@ -2,7 +2,7 @@
 
 #![allow(private_bounds, reason = "as in `term.rs`")]
 
-use super::functions::Row;
+use super::rows::Row;
 use super::term::{Element, Pair};
 use crate::real::Real;
 use crate::tensor::Sealed;

@@ -3,7 +3,7 @@
 
 use smallvec::SmallVec;
 
-use super::slice::Step;
+use super::part::Step;
 use crate::error::{Error, raise};
 use crate::scalar::Scalar;
 use crate::shape::{Dims, Strides};

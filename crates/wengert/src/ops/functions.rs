@@ -8,243 +8,16 @@
 //!   from the result, whichever costs less; then `curvature` is the derivative
 //!   of the slope with respect to that tensor, in terms of other ops.
 
-use std::marker::PhantomData;
-
+use super::rows::{Of, Row, curvature, derivative, functions, slope, through, value};
 use super::unary::{Curvature, Derivative, apply, divide, neg, scale, with};
 use super::{Emit, Id, Op, binary, view};
 use crate::kernels::isa::Isa;
-use crate::kernels::map::{Elementwise, at, map};
+use crate::kernels::map::{at, map};
 use crate::kernels::{Machine, Out, Value};
-use crate::real::{Fma, Real};
+use crate::real::Real;
 use crate::scalar::Scalar;
 use Curvature::{Constant, Tensor as Tensors};
 use binary::Function::{Mul, Sub};
-
-macro_rules! functions {
-    ($($name:ident $text:literal $row:tt)*) => {
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub(crate) enum Function { $($name),* }
-
-        use Function::*;
-
-        impl Function {
-            pub(super) fn name(self) -> &'static str {
-                match self { $($name => $text),* }
-            }
-
-            pub(super) fn grad_name(self) -> &'static str {
-                match self { $($name => concat!($text, "_grad")),* }
-            }
-
-            /// # Safety
-            /// The contract of [`crate::kernels`].
-            #[inline(always)]
-            pub(super) unsafe fn value<T: Scalar>(self, m: &Machine<T>, x: Value<'_, T>, out: Out<'_, T>, p: f64) {
-                // SAFETY: the caller's contract.
-                unsafe { match self { $($name => map(m.isa, [x], out, Of::<rows::$name>::new(p))),* } }
-            }
-
-            /// The value at one number: the same bits.
-            #[inline(always)]
-            pub(super) fn value_at<T: Scalar>(self, isa: Isa, x: T, p: f64) -> T {
-                match self { $($name => at(isa, [x], Of::<rows::$name>::new(p))),* }
-            }
-
-            #[inline(always)]
-            pub(super) fn derivative(self, x: Id, y: Id, g: Id, p: f64) -> Derivative {
-                match self { $($name => derivative!(x y g p $row)),* }
-            }
-
-            /// # Safety
-            /// The contract of [`crate::kernels`].
-            #[inline(always)]
-            pub(super) unsafe fn slope<T: Scalar>(self, m: &Machine<T>, gt: [Value<'_, T>; 2], out: Out<'_, T>, p: f64) {
-                // SAFETY: the caller's contract.
-                unsafe { match self { $($name => map(m.isa, gt, out, Of::<rows::$name>::new(p))),* } }
-            }
-
-            /// The slope at one number: the same bits.
-            #[inline(always)]
-            pub(super) fn slope_at<T: Scalar>(self, isa: Isa, gt: [T; 2], p: f64) -> T {
-                match self { $($name => at(isa, gt, Of::<rows::$name>::new(p))),* }
-            }
-
-            pub(super) fn curvature<E: Emit>(self, e: &mut E, t: Id, p: f64) -> Curvature {
-                match self { $($name => curvature!(e t p $row)),* }
-            }
-        }
-
-        /// The rows as types.
-        #[allow(dead_code, reason = "some are not for users")]
-        pub(crate) mod rows {
-            use super::*;
-
-            $(pub(crate) struct $name;
-
-            impl Row for $name {
-                const FUNCTION: Function = Function::$name;
-
-                #[inline(always)]
-                fn value<T: Real>(x: T, p: T) -> T {
-                    value!(x p $row)
-                }
-
-                #[inline(always)]
-                fn through<T: Real>(g: T, t: T, p: T) -> T {
-                    let _ = (g, t, p);
-                    through!(g t p $row)
-                }
-
-                #[inline(always)]
-                fn slope<T: Real>(x: T, y: T, p: T) -> Option<T> {
-                    let _ = (x, y);
-                    slope!($name x y p $row)
-                }
-            })*
-        }
-    };
-}
-
-/// A function of the table for one number, as a type: so that an expression
-/// compiles only those which it has.
-pub(crate) trait Row {
-    const FUNCTION: Function;
-    fn value<T: Real>(x: T, p: T) -> T;
-    /// The cotangent `g` through it, of what its row names.
-    fn through<T: Real>(_g: T, _t: T, _p: T) -> T {
-        unreachable!("its derivative is another op")
-    }
-    /// The derivative at `x`, where the value is `y`; none if it is constant in
-    /// pieces.
-    fn slope<T: Real>(x: T, y: T, p: T) -> Option<T>;
-}
-
-impl Function {
-    /// Whether the value, and the slope, have functions which are computed with
-    /// fused multiply-adds.
-    const fn fuses(self) -> [bool; 2] {
-        match self {
-            Exp | ExpM1 | Exp2 | Ln | Ln1p | Log2 | Log10 | Tanh | Sigmoid | Asinh | Acosh | Atanh => [true, false],
-            Tan | Asin | Acos | Atan => [true, false],
-            Pow | Sin | Cos | Sinh | Cosh | LogSigmoid | Elu | Silu | Mish | Softplus | Gelu | GeluTanh | Erf
-            | Erfc => [true, true],
-            _ => [false, false],
-        }
-    }
-}
-
-/// A row with its constant: the value, of one number; the cotangent through it,
-/// of two.
-struct Of<F>(f64, PhantomData<F>);
-
-impl<F> Of<F> {
-    #[inline(always)]
-    fn new(p: f64) -> Self {
-        Of(p, PhantomData)
-    }
-}
-
-impl<F> Clone for Of<F> {
-    #[inline(always)]
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-
-impl<F> Copy for Of<F> {}
-
-impl<T: Scalar, F: Row> Elementwise<T, 1> for Of<F> {
-    const FUSES: bool = F::FUNCTION.fuses()[0];
-    // Those of a cotangent which are derivatives of others.
-    const IN_PLACE: bool = matches!(F::FUNCTION, Neg | MulScalar | DivScalar | Zero);
-
-    #[inline(always)]
-    fn at<const FMA: bool>(self, [x]: [T; 1]) -> T {
-        if FMA { F::value(Fma(x), Fma::from_f64(self.0)).0 } else { F::value(x, T::from_f64(self.0)) }
-    }
-}
-
-impl<T: Scalar, F: Row> Elementwise<T, 2> for Of<F> {
-    const FUSES: bool = F::FUNCTION.fuses()[1];
-    const IN_PLACE: bool = true;
-
-    #[inline(always)]
-    fn at<const FMA: bool>(self, [g, t]: [T; 2]) -> T {
-        if FMA { F::through(Fma(g), Fma(t), Fma::from_f64(self.0)).0 } else { F::through(g, t, T::from_f64(self.0)) }
-    }
-}
-
-macro_rules! slope {
-    ($name:ident $xx:ident $yy:ident $consts:ident { $_v:expr; op $($rest:tt)* }) => {
-        op_slope(Function::$name, $xx, $consts)
-    };
-    ($name:ident $xx:ident $yy:ident $consts:ident { $value:expr; from x $($rest:tt)* }) => {
-        Some(Self::through(T::ONE, $xx, $consts))
-    };
-    ($name:ident $xx:ident $yy:ident $consts:ident { $value:expr; from y $($rest:tt)* }) => {
-        Some(Self::through(T::ONE, $yy, $consts))
-    };
-}
-
-/// The slopes of the rows whose derivative is another op.
-#[inline(always)]
-fn op_slope<T: Real>(f: Function, x: T, p: T) -> Option<T> {
-    match f {
-        AddScalar => Some(T::ONE),
-        Neg | ScalarSub => Some(-T::ONE),
-        MulScalar => Some(p),
-        DivScalar => Some(T::ONE / p),
-        Ln => Some(T::ONE / x),
-        Zero | Sign | Floor | Ceil | Round | Trunc | IsNan | IsInfinite | IsFinite | Negative | NotPositive => None,
-        _ => unreachable!("its slope stands in its row"),
-    }
-}
-
-macro_rules! value {
-    ($xx:ident $consts:ident { |$x:ident, $p:ident| $value:expr; $($rest:tt)* }) => {{
-        let ($x, $p) = ($xx, $consts);
-        let _ = ($x, $p);
-        $value
-    }};
-}
-
-macro_rules! derivative {
-    ($xx:ident $yy:ident $gg:ident $consts:ident { $_v:expr; op |$g:ident, $x:ident, $y:ident, $p:ident| $op:expr; }) => {{
-        let ($g, $x, $y, $p) = ($gg, $xx, $yy, $consts);
-        let _ = ($x, $y, $p);
-        Derivative::Op($op)
-    }};
-    ($xx:ident $yy:ident $gg:ident $consts:ident { $_v:expr; from x $($rest:tt)* }) => {
-        Derivative::From($xx)
-    };
-    ($xx:ident $yy:ident $gg:ident $consts:ident { $_v:expr; from y $($rest:tt)* }) => {
-        Derivative::From($yy)
-    };
-}
-
-macro_rules! through {
-    ($gg:ident $tt:ident $consts:ident
-        { $_v:expr; from $_t:ident |$g:ident, $t:ident, $p:ident| $slope:expr; $($rest:tt)* }) => {{
-        let ($g, $t, $p) = ($gg, $tt, $consts);
-        let _ = $p;
-        $slope
-    }};
-    ($gg:ident $tt:ident $consts:ident { $($rest:tt)* }) => {
-        unreachable!("its derivative is another op")
-    };
-}
-
-macro_rules! curvature {
-    ($ee:ident $tt:ident $consts:ident
-        { $_v:expr; from $_t:ident $_s:expr; curvature |$e:ident, $t:ident, $p:ident| $curvature:expr; }) => {{
-        let ($e, $t, $p) = ($ee, $tt, $consts);
-        let _ = (&mut *$e, $t, $p);
-        $curvature
-    }};
-    ($ee:ident $tt:ident $consts:ident { $($rest:tt)* }) => {
-        unreachable!("its derivative is another op")
-    };
-}
 
 /// sqrt(2 / pi) and the cubic coefficient of the tanh form of GELU
 /// (Hendrycks and Gimpel, arXiv:1606.08415).
@@ -601,6 +374,40 @@ functions! {
         |x, _p| x.erfc();
         from x |g, x, _p| -(g * (c::<T>(TWO_OVER_ROOT_PI) * (-(x * x)).exp()));
         curvature |e, x, _p| Tensors(bell_slope(e, x, 2.0 * TWO_OVER_ROOT_PI));
+    }
+}
+
+impl Function {
+    /// Whether the value, and the slope, have functions which are computed with
+    /// fused multiply-adds.
+    pub(super) const fn fuses(self) -> [bool; 2] {
+        match self {
+            Exp | ExpM1 | Exp2 | Ln | Ln1p | Log2 | Log10 | Tanh | Sigmoid | Asinh | Acosh | Atanh => [true, false],
+            Tan | Asin | Acos | Atan => [true, false],
+            Pow | Sin | Cos | Sinh | Cosh | LogSigmoid | Elu | Silu | Mish | Softplus | Gelu | GeluTanh | Erf
+            | Erfc => [true, true],
+            _ => [false, false],
+        }
+    }
+
+    /// Whether it may take the place of its argument: those of a cotangent which
+    /// are derivatives of others.
+    pub(super) const fn works_in_place(self) -> bool {
+        matches!(self, Neg | MulScalar | DivScalar | Zero)
+    }
+}
+
+/// The slopes of the rows whose derivative is another op.
+#[inline(always)]
+fn op_slope<T: Real>(f: Function, x: T, p: T) -> Option<T> {
+    match f {
+        AddScalar => Some(T::ONE),
+        Neg | ScalarSub => Some(-T::ONE),
+        MulScalar => Some(p),
+        DivScalar => Some(T::ONE / p),
+        Ln => Some(T::ONE / x),
+        Zero | Sign | Floor | Ceil | Round | Trunc | IsNan | IsInfinite | IsFinite | Negative | NotPositive => None,
+        _ => unreachable!("its slope stands in its row"),
     }
 }
 

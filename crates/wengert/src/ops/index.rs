@@ -256,7 +256,7 @@ impl<'t, T: Scalar> Tensor<'t, T> {
         let zeros = Dims::from_elem(0, to.len());
         let sum = match short == to {
             true => sum,
-            false => sum.part_of(to, &zeros, &super::slice::straight(to.len())),
+            false => sum.part_of(to, &zeros, &super::part::straight(to.len())),
         };
         self + sum
     }

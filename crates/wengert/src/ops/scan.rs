@@ -201,7 +201,7 @@ impl<'t, T: Scalar> Tensor<'t, T> {
         // h[0] = x[0], h[i] = x[i] h[i-1]: the additive part is the first element alone.
         let starts = Dims::from_elem(0, self.rank());
         let first = self.narrow(axis as isize, 0, 1);
-        let b = first.part_of(self.shape(), &starts, &super::slice::straight(self.rank()));
+        let b = first.part_of(self.shape(), &starts, &super::part::straight(self.rank()));
         self.record(op(Linear { a: self.id(), b: b.id(), axis: axis as u8, reverse: false }))
     }
 

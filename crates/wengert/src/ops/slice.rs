@@ -4,104 +4,18 @@ use std::ops::{Bound, RangeBounds};
 
 use smallvec::SmallVec;
 
+use super::part::{Map, Placing, Step, place, straight};
 use super::{Emit, Id, Inferred, List, Op, Ref, Values};
-use crate::kernels::isa::Isa;
-use crate::kernels::map::copy_run;
-use crate::kernels::nest::Nest;
-use crate::kernels::{Machine, Out, Value};
+use crate::kernels::{Machine, Out};
 use crate::scalar::Scalar;
-use crate::shape::{self, Dims, Strides, contiguous_strides};
-use crate::tape::Tape;
-use crate::tensor::{Operand, Tensor};
-
-/// One step along an axis of the part is `by` steps along an axis of the whole.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Step {
-    pub(crate) part: usize,
-    pub(crate) whole: usize,
-    pub(crate) by: isize,
-}
-
-/// Which element of a whole each element of a part is: along an axis of the
-/// whole, the axis's start and what the [`Step`]s along it add up to.
-///
-/// A slice has one step for each axis. Two steps from one axis of the part
-/// make a diagonal, two to one axis of the whole a sliding window.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Map {
-    /// The shape of the whole, and where the part starts.
-    whole: List<usize>,
-    starts: List<usize>,
-    /// The shape of the part.
-    part: List<usize>,
-    steps: List<Step>,
-}
-
-impl Map {
-    /// The one place where maps come from: none leads outside the whole, however
-    /// its numbers came about. The lists are those of a tape.
-    #[track_caller]
-    fn new([whole, starts, part]: [List<usize>; 3], steps: List<Step>) -> Self {
-        let map = Map { whole, starts, part, steps };
-        let (whole, starts, part) = (map.whole(), map.starts(), map.part());
-        let within = lies_within(whole, starts, part, map.steps());
-        assert!(within, "a part of shape {part:?} from {starts:?} on does not lie within {whole:?}");
-        map
-    }
-
-    fn whole(&self) -> &[usize] {
-        // SAFETY: lists of an op of this tape, here and below.
-        unsafe { self.whole.get() }
-    }
-
-    fn part(&self) -> &[usize] {
-        // SAFETY: as above.
-        unsafe { self.part.get() }
-    }
-
-    fn starts(&self) -> &[usize] {
-        // SAFETY: as above.
-        unsafe { self.starts.get() }
-    }
-
-    fn steps(&self) -> &[Step] {
-        // SAFETY: as above.
-        unsafe { self.steps.get() }
-    }
-
-    /// Whether two elements of the part may be the same element of the whole.
-    fn overlaps(&self) -> bool {
-        let steps = self.steps();
-        steps.iter().enumerate().any(|(i, a)| steps[..i].iter().any(|b| a.whole == b.whole))
-    }
-
-    /// Whether the elements of the part stand in the whole in the same order.
-    fn ascends(&self) -> bool {
-        let steps = self.steps();
-        steps.iter().enumerate().all(|(i, s)| s.part == i && s.by > 0) && steps.is_sorted_by(|a, b| a.whole < b.whole)
-    }
-
-    /// Offset and strides of the part of a whole with these strides.
-    fn of(&self, strides: &[isize]) -> (isize, Strides) {
-        let (starts, steps) = (self.starts(), self.steps());
-        let mut part = Strides::from_elem(0, self.part().len());
-        // An empty part starts nowhere, and has no steps to take.
-        if self.part().contains(&0) {
-            return (0, part);
-        }
-        // Nor has an axis of length 1, whose step may be any number.
-        let stride = |s: &Step| s.by.wrapping_mul(strides[s.whole]);
-        steps.iter().for_each(|s| part[s.part] = part[s.part].wrapping_add(stride(s)));
-        let offset = starts.iter().zip(strides).map(|(&start, stride)| start as isize * stride).sum();
-        (offset, part)
-    }
-}
+use crate::shape::{self, Dims};
+use crate::tensor::Tensor;
 
 /// A view of a part of `x`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Slice {
-    x: Id,
-    map: Ref<Map>,
+    pub(super) x: Id,
+    pub(super) map: Ref<Map>,
 }
 
 /// The adjoint of [`Slice`]: zeros of the shape of the whole, with `g` added
@@ -110,52 +24,6 @@ pub(crate) struct Slice {
 pub(crate) struct Unslice {
     g: Id,
     map: Ref<Map>,
-}
-
-/// What happens to the output of [`place`].
-#[derive(Clone, Copy, PartialEq)]
-enum Placing {
-    /// The part is written, the rest stays.
-    Write,
-    /// The part is added, the rest stays.
-    Add,
-    /// The part is written, and zeros everywhere else.
-    AmongZeros,
-}
-
-/// Puts the elements of `x` in the places of a part of the output.
-///
-/// # Safety
-/// The contract of [`crate::kernels`]; `x` has the shape of the part, which
-/// lies within the output.
-unsafe fn place<T: Scalar>(isa: Isa, x: Value<'_, T>, map: &Map, out: Out<'_, T>, mut how: Placing) {
-    let (offset, to) = map.of(&contiguous_strides(out.dims));
-    let nest = Nest::new(x.layout.dims, [x.layout.strides, &to]);
-    let (len, [step, to_step]) = nest.inner();
-    // SAFETY: within the output.
-    let zeros = |from: usize, to: usize| unsafe { out.data.add(from).write_bytes(0, to - from) };
-    let gaps = how == Placing::AmongZeros && to_step == 1 && map.ascends();
-    if how == Placing::AmongZeros && !gaps {
-        zeros(0, out.len);
-        how = if map.overlaps() { Placing::Add } else { Placing::Write };
-    }
-    // Up to where the output is written, if gaps are.
-    let mut end = 0;
-    nest.for_each(|[from, to]| {
-        let to = offset + to;
-        if gaps {
-            zeros(end, to as usize);
-            end = to as usize + len;
-        }
-        // SAFETY: positions of both layouts.
-        unsafe {
-            let (from, to) = (x.data.offset(from), out.data.offset(to));
-            copy_run(isa, (from, step), (to, to_step), len, how == Placing::Add);
-        }
-    });
-    if gaps {
-        zeros(end, out.len);
-    }
 }
 
 impl Slice {
@@ -212,145 +80,6 @@ impl Unslice {
     }
 }
 
-/// Tensors one after another along an axis.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Concat {
-    parts: List<Part>,
-}
-
-/// An operand, and which part of the whole it is.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Part {
-    x: Id,
-    map: Map,
-}
-
-impl Concat {
-    pub(crate) fn name(&self) -> &'static str {
-        "concat"
-    }
-
-    fn parts(&self) -> &[Part] {
-        // SAFETY: a list of an op of this tape.
-        unsafe { self.parts.get() }
-    }
-
-    pub(crate) fn operands(&self) -> impl Iterator<Item = Id> {
-        self.parts().iter().map(|p| p.x)
-    }
-
-    pub(crate) fn infer<'a, T: Scalar>(&self, v: &'a impl Values<T>) -> Inferred<'a> {
-        Inferred::fresh(v, self.parts()[0].map.whole())
-    }
-
-    pub(crate) unsafe fn run<T: Scalar>(&self, v: &impl Values<T>, out: Out<'_, T>, m: &Machine<T>) {
-        let how = if out.add { Placing::Add } else { Placing::Write };
-        for p in self.parts() {
-            // SAFETY: the parts lie side by side within the output, which
-            // may hold no number yet.
-            unsafe { place(m.isa, v.value(p.x), &p.map, out, how) }
-        }
-    }
-
-    pub(crate) fn rule<E: Emit>(self, e: &mut E, _: Id, g: Id) {
-        for p in self.parts() {
-            e.give(p.x, Op::Slice(Slice { x: g, map: Ref::new(&p.map) }));
-        }
-    }
-}
-
-/// Every axis of the part goes along the same axis of the whole.
-pub(crate) fn straight(rank: usize) -> SmallVec<[Step; 8]> {
-    (0..rank).map(|axis| Step { part: axis, whole: axis, by: 1 }).collect()
-}
-
-/// Whether every element of a part is one of the whole.
-fn lies_within(whole: &[usize], starts: &[usize], part: &[usize], steps: &[Step]) -> bool {
-    // The least and the largest position along an axis; `None` beyond any number.
-    let ends = |axis: usize| {
-        let start = isize::try_from(starts[axis]).ok()?;
-        steps.iter().filter(|s| s.whole == axis).try_fold([start; 2], |[low, high], s| {
-            let reach = s.by.checked_mul(isize::try_from(part[s.part]).ok()? - 1)?;
-            Some([low.checked_add(reach.min(0))?, high.checked_add(reach.max(0))?])
-        })
-    };
-    let inside = |axis| ends(axis).is_some_and(|[low, high]| low >= 0 && (high as usize) < whole[axis]);
-    part.contains(&0) || (0..whole.len()).all(inside)
-}
-
-impl<T: Scalar> Tape<T> {
-    /// A map, with its lists in the arena.
-    #[track_caller]
-    fn map(&self, whole: &[usize], starts: &[usize], part: &[usize], steps: &[Step]) -> Map {
-        let list = |x: &[usize]| List::new(self.arena().copy(x));
-        Map::new([list(whole), list(starts), list(part)], List::new(self.arena().copy(steps)))
-    }
-
-    /// Tensors one after another along an axis, which they may differ in.
-    ///
-    /// ```
-    /// let tape = wengert::Tape::new();
-    /// let (a, b) = (tape.ones([2, 1]), tape.zeros([2, 2]));
-    /// assert_eq!(tape.concat([a, b], 1).to_vec(), [1.0, 0.0, 0.0, 1.0, 0.0, 0.0]);
-    /// ```
-    ///
-    /// # Panics
-    /// If there are none, if their shapes differ elsewhere, or the axis is out
-    /// of range.
-    #[doc(alias = "cat")]
-    #[track_caller]
-    pub fn concat<'t>(&'t self, tensors: impl AsRef<[Tensor<'t, T>]>, axis: isize) -> Tensor<'t, T> {
-        let tensors = tensors.as_ref();
-        assert!(!tensors.is_empty(), "concat: of no tensors");
-        let first = tensors[0].shape();
-        let axis = shape::axis("concat", axis, first.len());
-        let mut whole = Dims::from_slice(first);
-        whole[axis] = 0;
-        for x in tensors {
-            let dims = Operand::tensor(*x, self).shape();
-            let fits = dims.len() == first.len() && (0..dims.len()).all(|i| i == axis || dims[i] == first[i]);
-            assert!(fits, "concat: shapes differ beside axis {axis}: {first:?} and {dims:?}");
-            whole[axis] += dims[axis];
-        }
-        shape::element_count(&whole);
-        let mut starts = Dims::from_elem(0, whole.len());
-        let steps = straight(whole.len());
-        let part = |x: &Tensor<'t, T>| {
-            let map = self.map(&whole, &starts, x.shape(), &steps);
-            starts[axis] += x.shape()[axis];
-            Part { x: x.id(), map }
-        };
-        let parts: SmallVec<[Part; 8]> = tensors.iter().map(part).collect();
-        tensors[0].record(Op::Concat(Concat { parts: List::new(self.arena().copy(&parts)) }))
-    }
-
-    /// Tensors of one shape side by side along a new axis.
-    ///
-    /// ```
-    /// let tape = wengert::Tape::new();
-    /// let (a, b) = (tape.tensor([1.0, 2.0]), tape.tensor([3.0, 4.0]));
-    /// assert_eq!(tape.stack([a, b], -1).to_vec(), [1.0, 3.0, 2.0, 4.0]);
-    /// ```
-    ///
-    /// # Panics
-    /// If there are none, if their shapes differ, or the axis is out of range.
-    #[track_caller]
-    pub fn stack<'t>(&'t self, tensors: impl AsRef<[Tensor<'t, T>]>, axis: isize) -> Tensor<'t, T> {
-        let tensors = tensors.as_ref();
-        assert!(!tensors.is_empty(), "stack: of no tensors");
-        let first = tensors[0].shape();
-        let axis = shape::axis("stack", axis, first.len() + 1) as isize;
-        if let Some(other) = tensors.iter().find(|x| x.shape() != first) {
-            panic!("stack: shapes differ: {first:?} and {:?}", other.shape());
-        }
-        let mut rows: SmallVec<[Tensor<'t, T>; 8]> = SmallVec::new();
-        for x in tensors {
-            rows.push(x.unsqueeze(axis));
-        }
-        self.concat(rows, axis)
-    }
-}
-
 /// Parts. None of these copies.
 impl<'t, T: Scalar> Tensor<'t, T> {
     /// The view which a [`Map`] describes: `self` is the whole. Every
@@ -368,13 +97,17 @@ impl<'t, T: Scalar> Tensor<'t, T> {
         self.record(Op::Unslice(Unslice { g: self.id(), map: Ref::new(self.tape().arena().store(map)) }))
     }
 
-    /// `len` positions along an axis: from `start` on every `step`-th.
+    /// `len` positions along an axis, from `start` on every `step`-th; or that at
+    /// `start`, without the axis.
     #[track_caller]
-    fn along(self, axis: usize, start: usize, step: isize, len: usize) -> Self {
+    fn along(self, axis: usize, start: usize, step: isize, len: Option<usize>) -> Self {
         let (arena, whole) = (self.tape().arena(), self.shape());
+        let rank = whole.len() - usize::from(len.is_none());
+        // Which axis of the whole an axis of the part is.
+        let of = |i: usize| if len.is_none() && i >= axis { i + 1 } else { i };
         let starts = arena.fill(whole.len(), |i| if i == axis { start } else { 0 });
-        let part = arena.fill(whole.len(), |i| if i == axis { len } else { whole[i] });
-        let steps = arena.fill(whole.len(), |i| Step { part: i, whole: i, by: if i == axis { step } else { 1 } });
+        let part = arena.fill(rank, |i| len.filter(|_| i == axis).unwrap_or(whole[of(i)]));
+        let steps = arena.fill(rank, |i| Step { part: i, whole: of(i), by: if of(i) == axis { step } else { 1 } });
         self.slice_by(Map::new([whole, starts, part].map(List::new), List::new(steps)))
     }
 
@@ -399,7 +132,7 @@ impl<'t, T: Scalar> Tensor<'t, T> {
         let of = self.shape()[axis];
         let fits = start.checked_add(len).is_some_and(|end| end <= of);
         assert!(fits, "narrow: {len} positions from {start} on do not fit axis {axis} of {:?}", self.shape());
-        self.along(axis, start, 1, len)
+        self.along(axis, start, 1, Some(len))
     }
 
     /// A range of positions along an axis, as Python's slices: negative bounds
@@ -458,7 +191,7 @@ impl<'t, T: Scalar> Tensor<'t, T> {
         };
         let len = ((end - start).max(0) as usize).div_ceil(step.unsigned_abs());
         let first = if step > 0 { start } else { end - 1 };
-        self.along(axis, first.max(0) as usize, step, len)
+        self.along(axis, first.max(0) as usize, step, Some(len))
     }
 
     /// One position along an axis, which is dropped; negative ones count from
@@ -479,13 +212,7 @@ impl<'t, T: Scalar> Tensor<'t, T> {
         let at = if index < 0 { index + n as isize } else { index };
         let fits = (0..n as isize).contains(&at);
         assert!(fits, "select: position {index} is out of range for axis {axis} of {:?}", self.shape());
-        let (arena, whole) = (self.tape().arena(), self.shape());
-        // Which axis of the whole an axis of the part is.
-        let of = |i: usize| if i < axis { i } else { i + 1 };
-        let starts = arena.fill(whole.len(), |i| if i == axis { at as usize } else { 0 });
-        let part = arena.fill(whole.len() - 1, |i| whole[of(i)]);
-        let steps = arena.fill(whole.len() - 1, |i| Step { part: i, whole: of(i), by: 1 });
-        self.slice_by(Map::new([whole, starts, part].map(List::new), List::new(steps)))
+        self.along(axis, at as usize, 1, None)
     }
 
     /// The axes in reverse.

@@ -5,7 +5,9 @@
 use std::ops::{Add, Div, Mul, Neg, Sub};
 
 use super::binary::{self, Function as Binary};
-use super::functions::{Function, Row, SELU, rows};
+use super::extremes;
+use super::functions::{Function, SELU, rows};
+use super::rows::Row;
 use super::unary;
 use crate::real::Real;
 use crate::scalar::Scalar;
@@ -117,8 +119,8 @@ pairs! {
     Sub |a, b, y| a - b, Some([T::ONE, -T::ONE]);
     Mul |a, b, y| a * b, Some([b, a]);
     Div |a, b, y| a / b, { let s = T::ONE / b; Some([s, -(s * y)]) };
-    Maximum |a, b, y| binary::larger(a, b), Some([binary::share(T::ONE, a < b, a == b), binary::share(T::ONE, b < a, a == b)]);
-    Minimum |a, b, y| binary::smaller(a, b), Some([binary::share(T::ONE, a > b, a == b), binary::share(T::ONE, b > a, a == b)]);
+    Maximum |a, b, y| extremes::larger(a, b), Some([extremes::share(T::ONE, a < b, a == b), extremes::share(T::ONE, b < a, a == b)]);
+    Minimum |a, b, y| extremes::smaller(a, b), Some([extremes::share(T::ONE, a > b, a == b), extremes::share(T::ONE, b > a, a == b)]);
     Pow |a, b, y| a.powf(b), Some([
         if b == T::ZERO { T::ZERO } else { b * a.powf(b - T::ONE) },
         binary::pow_ln(a, b),
