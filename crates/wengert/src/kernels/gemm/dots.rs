@@ -118,7 +118,7 @@ unsafe fn block<V: Simd, const MR: usize, const NC: usize, const CHAINS: usize>(
                 parts[i * NC + v] = sum;
             }
         }
-        let sums = sum_each(parts, (MR * NC).next_power_of_two());
+        let sums = V::sum_each(parts, (MR * NC).next_power_of_two());
         for i in 0..MR {
             let mut to = d.c.offset(i as isize * d.c_rs + j as isize * d.c_cs);
             if d.c_cs == 1 && known == 0 && d.start.is_none() {
@@ -135,64 +135,6 @@ unsafe fn block<V: Simd, const MR: usize, const NC: usize, const CHAINS: usize>(
                 }
                 to = to.wrapping_offset(d.c_cs);
             }
-        }
-    }
-}
-
-/// The sums over the lanes of each of the first `count` vectors, a power of two
-/// which the compiler knows.
-///
-/// # Safety
-///
-/// As for [`Simd`].
-#[inline(always)]
-unsafe fn sum_each<V: Simd>(mut parts: [V; MAX_LANES], count: usize) -> [V::Elem; MAX_LANES] {
-    // Vectors are zipped in pairs and their halves added, until one is left or
-    // every lane is of another: then lane t of vector i is of i + t * left, and
-    // of t - span too. Spelled out, since a loop over counts would not be unrolled.
-    let (left, span) = ((count / V::LANES).max(1), count.min(V::LANES));
-    let mut stored = [V::Elem::default(); MAX_LANES];
-    // SAFETY: the caller's contract; left * LANES <= MAX_LANES.
-    unsafe {
-        if left <= 8 && 8 < count {
-            zip_and_add::<V, 8>(&mut parts);
-        }
-        if left <= 4 && 4 < count {
-            zip_and_add::<V, 4>(&mut parts);
-        }
-        if left <= 2 && 2 < count {
-            zip_and_add::<V, 2>(&mut parts);
-        }
-        if left <= 1 && 1 < count {
-            zip_and_add::<V, 1>(&mut parts);
-        }
-        for (i, part) in parts.iter().enumerate().take(left) {
-            part.store(stored.as_mut_ptr().add(i * V::LANES));
-        }
-    }
-    let mut sums = stored;
-    for (at, sum) in sums.iter_mut().enumerate().take(count) {
-        let (i, t) = (at % left, at / left);
-        *sum = stored[i * V::LANES + t];
-        for again in 1..V::LANES / span {
-            *sum = *sum + stored[i * V::LANES + t + again * span];
-        }
-    }
-    sums
-}
-
-/// Half as many vectors, with the lanes of two in each.
-///
-/// # Safety
-///
-/// As for [`Simd`].
-#[inline(always)]
-unsafe fn zip_and_add<V: Simd, const COUNT: usize>(parts: &mut [V; MAX_LANES]) {
-    for i in 0..COUNT {
-        // SAFETY: the caller's contract.
-        unsafe {
-            let (low, high) = parts[i].zip(parts[i + COUNT]);
-            parts[i] = low.add(high);
         }
     }
 }

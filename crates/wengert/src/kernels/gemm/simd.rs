@@ -63,6 +63,43 @@ pub(super) trait Simd: Copy {
     unsafe fn add_product(self, x: Self, y: Self) -> Self;
     /// Interleaves: `[a0, b0, a1, b1, ..]`, first half and second half.
     unsafe fn zip(self, other: Self) -> (Self, Self);
+    /// The sums over the lanes of each of the first `count` vectors, a power of two
+    /// which the compiler knows.
+    #[inline(always)]
+    unsafe fn sum_each(mut parts: [Self; MAX_LANES], count: usize) -> [Self::Elem; MAX_LANES] {
+        // Vectors are zipped in pairs and their halves added, until one is left or
+        // every lane is of another: then lane t of vector i is of i + t * left, and
+        // of t - span too. Spelled out, since a loop over counts would not be unrolled.
+        let (left, span) = ((count / Self::LANES).max(1), count.min(Self::LANES));
+        let mut stored = [Self::Elem::default(); MAX_LANES];
+        // SAFETY: the trait's contract; left * LANES <= MAX_LANES.
+        unsafe {
+            if left <= 8 && 8 < count {
+                zip_and_add::<Self, 8>(&mut parts);
+            }
+            if left <= 4 && 4 < count {
+                zip_and_add::<Self, 4>(&mut parts);
+            }
+            if left <= 2 && 2 < count {
+                zip_and_add::<Self, 2>(&mut parts);
+            }
+            if left <= 1 && 1 < count {
+                zip_and_add::<Self, 1>(&mut parts);
+            }
+            for (i, part) in parts.iter().enumerate().take(left) {
+                part.store(stored.as_mut_ptr().add(i * Self::LANES));
+            }
+        }
+        let mut sums = stored;
+        for (at, sum) in sums.iter_mut().enumerate().take(count) {
+            let (i, t) = (at % left, at / left);
+            *sum = stored[i * Self::LANES + t];
+            for again in 1..Self::LANES / span {
+                *sum = *sum + stored[i * Self::LANES + t + again * span];
+            }
+        }
+        sums
+    }
     /// Exchanges rows and columns of the first LANES vectors.
     #[inline(always)]
     unsafe fn transpose(square: &mut [Self; MAX_LANES]) {
@@ -91,6 +128,22 @@ pub(super) trait Simd: Copy {
             }
             Self::transpose(&mut square);
             square
+        }
+    }
+}
+
+/// Half as many vectors, with the lanes of two in each.
+///
+/// # Safety
+///
+/// As for [`Simd`].
+#[inline(always)]
+unsafe fn zip_and_add<V: Simd, const COUNT: usize>(parts: &mut [V; MAX_LANES]) {
+    for i in 0..COUNT {
+        // SAFETY: the caller's contract.
+        unsafe {
+            let (low, high) = parts[i].zip(parts[i + COUNT]);
+            parts[i] = low.add(high);
         }
     }
 }

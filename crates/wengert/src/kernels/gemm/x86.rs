@@ -89,12 +89,34 @@ unsafe fn load_halves_pd(at: [*const f64; 2]) -> __m256d {
     unsafe { _mm256_castps_pd(load_halves_ps(at.map(|at| at.cast()))) }
 }
 
+/// Vectors i and i + bit become one, for each bit below the size of the group:
+/// in the end lane t of the first is of vector t. Spelled out, since a loop over
+/// bits would not be unrolled.
+macro_rules! fold_pairs {
+    ($parts:ident, $group:ident, $($bit:literal)*) => {$(
+        if $bit < $group {
+            for i in 0..$bit {
+                $parts[i] = $parts[i].fold::<$bit>($parts[i + $bit]);
+            }
+        }
+    )*};
+}
+
+/// Adds up the lanes which are of the same vector.
+macro_rules! fold_rest {
+    ($parts:ident, $group:ident, $($bit:literal)*) => {$(
+        if $bit >= $group && $bit < Self::LANES {
+            $parts[0] = $parts[0].fold::<$bit>($parts[0]);
+        }
+    )*};
+}
+
 macro_rules! avx512 {
     (
         $register:ident of $lanes:literal $elem:ident, mask $mask:ident,
         $splat:ident, $load:ident, $load_masked:ident, $store:ident, $store_masked:ident,
         $add:ident, $fma:ident, $permute:ident by $index:ident $load_index:ident,
-        parts of $per:literal, $load_parts:ident, $zip_low:ident, $zip_high:ident
+        parts of $per:literal, $load_parts:ident, $zip_low:ident, $zip_high:ident, $blend:ident
     ) => {
         impl Simd for Masked<$register> {
             type Elem = $elem;
@@ -168,7 +190,69 @@ macro_rules! avx512 {
                 }
             }
 
+            // One shuffle for each pair, where zipping takes two: all shuffles
+            // of such vectors have to go through one port.
+            #[inline(always)]
+            unsafe fn sum_each(mut parts: [Self; MAX_LANES], count: usize) -> [$elem; MAX_LANES] {
+                let group = count.min($lanes);
+                let mut sums = [0.0; MAX_LANES];
+                for first in (0..count).step_by(group) {
+                    let parts = &mut parts[first..];
+                    // SAFETY: the trait's contract: AVX-512 is there; the array
+                    // has as many elements as any vector.
+                    unsafe {
+                        fold_pairs!(parts, group, 8 4 2 1);
+                        fold_rest!(parts, group, 1 2 4 8);
+                        let mut stored = [0.0; MAX_LANES];
+                        parts[0].store(stored.as_mut_ptr());
+                        sums[first..first + group].copy_from_slice(&stored[..group]);
+                    }
+                }
+                sums
+            }
+
             load_transposed! { $elem, $lanes by $per, Masked, $splat, $load_parts, $zip_low, $zip_high }
+        }
+
+        impl Masked<$register> {
+            /// Where the number of a lane has the bit, lanes of `other`, else of
+            /// `self`: each plus the lane whose number differs in that bit.
+            ///
+            /// # Safety
+            ///
+            /// The machine has AVX-512.
+            #[inline(always)]
+            unsafe fn fold<const BIT: usize>(self, other: Self) -> Self {
+                struct Table<const BIT: usize>;
+                impl<const BIT: usize> Table<BIT> {
+                    const FROM: [$index; $lanes] = {
+                        let mut from = [0; $lanes];
+                        let mut lane = 0;
+                        while lane < $lanes {
+                            // Those of `other` are numbered from $lanes on.
+                            let whose = if lane & BIT == 0 { 0 } else { $lanes };
+                            from[lane] = (whose + (lane ^ BIT)) as $index;
+                            lane += 1;
+                        }
+                        from
+                    };
+                    const OTHERS: $mask = {
+                        let mut mask = 0;
+                        let mut lane = 0;
+                        while lane < $lanes {
+                            mask |= ((lane & BIT != 0) as $mask) << lane;
+                            lane += 1;
+                        }
+                        mask
+                    };
+                }
+                // SAFETY: the caller's contract; the table fills one register.
+                unsafe {
+                    let from = $load_index(Table::<BIT>::FROM.as_ptr().cast());
+                    let own = $blend(Table::<BIT>::OTHERS, self.0, other.0);
+                    Masked($add(own, $permute(self.0, from, other.0)))
+                }
+            }
         }
     };
 }
@@ -177,28 +261,28 @@ avx512! {
     __m512 of 16 f32, mask __mmask16,
     _mm512_set1_ps, _mm512_loadu_ps, _mm512_maskz_loadu_ps, _mm512_storeu_ps, _mm512_mask_storeu_ps,
     _mm512_add_ps, _mm512_fmadd_ps, _mm512_permutex2var_ps by i32 _mm512_loadu_si512,
-    parts of 4, load_quarters_ps, _mm512_unpacklo_ps, _mm512_unpackhi_ps
+    parts of 4, load_quarters_ps, _mm512_unpacklo_ps, _mm512_unpackhi_ps, _mm512_mask_blend_ps
 }
 
 avx512! {
     __m512d of 8 f64, mask __mmask8,
     _mm512_set1_pd, _mm512_loadu_pd, _mm512_maskz_loadu_pd, _mm512_storeu_pd, _mm512_mask_storeu_pd,
     _mm512_add_pd, _mm512_fmadd_pd, _mm512_permutex2var_pd by i64 _mm512_loadu_si512,
-    parts of 2, load_quarters_pd, _mm512_unpacklo_pd, _mm512_unpackhi_pd
+    parts of 2, load_quarters_pd, _mm512_unpacklo_pd, _mm512_unpackhi_pd, _mm512_mask_blend_pd
 }
 
 avx512! {
     __m256 of 8 f32, mask __mmask8,
     _mm256_set1_ps, _mm256_loadu_ps, _mm256_maskz_loadu_ps, _mm256_storeu_ps, _mm256_mask_storeu_ps,
     _mm256_add_ps, _mm256_fmadd_ps, _mm256_permutex2var_ps by i32 _mm256_loadu_si256,
-    parts of 4, load_halves_ps, _mm256_unpacklo_ps, _mm256_unpackhi_ps
+    parts of 4, load_halves_ps, _mm256_unpacklo_ps, _mm256_unpackhi_ps, _mm256_mask_blend_ps
 }
 
 avx512! {
     __m256d of 4 f64, mask __mmask8,
     _mm256_set1_pd, _mm256_loadu_pd, _mm256_maskz_loadu_pd, _mm256_storeu_pd, _mm256_mask_storeu_pd,
     _mm256_add_pd, _mm256_fmadd_pd, _mm256_permutex2var_pd by i64 _mm256_loadu_si256,
-    parts of 2, load_halves_pd, _mm256_unpacklo_pd, _mm256_unpackhi_pd
+    parts of 2, load_halves_pd, _mm256_unpacklo_pd, _mm256_unpackhi_pd, _mm256_mask_blend_pd
 }
 
 // A mask of the first n lanes is what starts n places before the middle.
