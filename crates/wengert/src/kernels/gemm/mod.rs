@@ -17,6 +17,8 @@ mod lanes;
 mod mm;
 mod pack;
 mod plan;
+#[cfg(all(test, target_arch = "x86_64", not(miri)))]
+mod shares;
 mod simd;
 pub(crate) mod split;
 #[cfg(test)]
