@@ -45,13 +45,15 @@ impl Layouts {
         }
     }
 
-    /// The layout of a view.
+    /// The layout of a view. It may have more elements than its memory, but not
+    /// more than there are numbers for.
+    #[track_caller]
     #[inline]
     pub(crate) fn strided(&self, dims: &[usize], strides: &[isize]) -> &Layout<'_> {
         let hash = dims.iter().zip(strides).fold(0, |hash, (&dim, &stride)| mix(mix(hash, dim), stride as usize));
         match self.strided.find(hash, |layout| same(layout.dims, dims) && same(layout.strides, strides)) {
             Some(layout) => layout,
-            None => self.add(&self.strided, hash, dims, dims.iter().product(), Some(strides)),
+            None => self.add(&self.strided, hash, dims, element_count(dims), Some(strides)),
         }
     }
 

@@ -177,3 +177,23 @@ fn hooks_see_and_change_what_passes() {
     let y = x.on_backward(|g| g / g.norm(2.0)).square();
     assert_eq!(y.sum().backward().get(x).unwrap().as_slice(), &[0.6, 0.8]);
 }
+
+/// A block need not use what it gets.
+#[test]
+fn a_checkpoint_beside_some_of_its_inputs() {
+    let tape = Tape::new_f64();
+    let [a, b] = [[1.0, 2.0], [3.0, 4.0]].map(|x| tape.tensor(x).require_grad());
+    let unused = tape.checkpoint([a, b], |_, x| x[0].exp());
+    let [by_a, by_b] = unused.square().sum().grad([a, b]);
+    let expected = [1.0f64, 2.0].map(|x| 2.0 * (2.0 * x).exp());
+    for (got, expected) in by_a.to_vec().iter().zip(expected) {
+        assert!((got - expected).abs() < 1e-12 * expected);
+    }
+    assert_eq!(by_b.to_vec(), [0.0; 2]);
+    for (got, expected) in by_a.sum().grad([a])[0].to_vec().iter().zip(expected) {
+        assert!((got - 2.0 * expected).abs() < 1e-12 * expected);
+    }
+    let detached = tape.checkpoint([a, b], |_, x| x[0].detach() * x[1]);
+    let [by_a, by_b] = (detached * b).sum().grad([a, b]);
+    assert_eq!((by_a.to_vec(), by_b.to_vec()), (vec![0.0; 2], vec![6.0, 16.0]));
+}

@@ -425,3 +425,17 @@ fn non_finite_values() {
 fn message_column(message: &str) -> &str {
     message.rsplit(':').next().unwrap().trim_end_matches(')')
 }
+
+/// A view may name an element more than once, but not so often that its elements
+/// cannot be counted.
+#[test]
+fn views_which_are_too_large() {
+    let tape = Tape::new();
+    let x = tape.scalar(1.0).broadcast_to([1 << 25]).unfold(0, 22_253_377, 1);
+    let message = "shape [11235520, 22253377, 65537] has more elements than memory can hold";
+    refuses(message, || x.unfold(0, 65_537, 1).len());
+    let mut dims = vec![1; 63];
+    dims.push(4);
+    refuses("a tensor has at most 64 axes, got 65", || tape.ones(&dims[..]).unfold(63, 2, 1).len());
+    refuses("a tensor has at most 64 axes, got 65", || tape.ones(&dims[..]).unsqueeze(0).len());
+}

@@ -430,3 +430,18 @@ proptest! {
         check_gradients(inputs, |_, [x, a]| soft(x, a + 5.0, 0.7, 3))?;
     }
 }
+
+#[test]
+fn powers_which_are_roots_are_those_of_tensors() {
+    fused! {
+        fn root(x) { x.powf(0.5) }
+        fn reciprocal_root(x) { x.powf(-0.5) }
+        fn odd(x) { x.powi(16_777_217) }
+    }
+    let tape = Tape::new();
+    let x = tape.tensor([f32::NEG_INFINITY, 4.0, 0.0, -0.0]);
+    let bits = |x: Tensor<'_>| x.to_vec().iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+    assert_eq!(bits(root(x)), bits(x.powf(0.5)));
+    assert_eq!(bits(reciprocal_root(x)), bits(x.powf(-0.5)));
+    assert_eq!(odd(tape.tensor([-1.0])).to_vec(), [-1.0]);
+}

@@ -1,7 +1,7 @@
 //! Values and gradients at the points where conventions decide, as PyTorch
 //! has them; closed forms; products and views against plain loops.
 
-use wengert::{Array, GemmBackend, Tape, Tensor};
+use wengert::{Array, GemmBackend, Reduction, Tape, Tensor};
 
 const NAN: f64 = f64::NAN;
 const INF: f64 = f64::INFINITY;
@@ -361,5 +361,100 @@ fn rows_are_what_they_are_alone() {
                 }
             }
         }
+    }
+}
+
+/// Sums of many equal numbers, whatever way they lie in memory.
+#[test]
+fn sums_of_many_keep_their_digits() {
+    let n = 300_000;
+    let tape = Tape::new();
+    let close = |what: &str, got: f32, expected: f32| {
+        assert!((got - expected).abs() <= 3e-6 * expected, "{what}: {got} for {expected}");
+    };
+    let x = tape.full([2, n], 0.1);
+    close("a transposed matrix", x.t().mean_axes(0).to_vec()[1], 0.1);
+    close("every other element", x.slice_step(1, .., 2).mean().item(), 0.1);
+    close("a column", tape.full([n, 2], 0.1).select(1, 0).mean().item(), 0.1);
+    close("columns apart", tape.full([n, 4], 0.1).slice_step(1, .., 2).mean_axes(0).to_vec()[1], 0.1);
+    close("permuted", tape.full([n / 4, 4, 2], 0.1).permute([2, 0, 1]).mean_axes([1, 2]).to_vec()[1], 0.1);
+    close("backwards", x.flip(1).mean_axes(1).to_vec()[0], 0.1);
+    let beginnings = tape.full([n], 0.1).cumsum(0);
+    close("the last of the beginnings", beginnings.to_vec()[n - 1], 0.1 * n as f32);
+}
+
+/// Values and slopes of the tanh form of GELU and of Huber's loss far out, and
+/// what their curvature is there.
+#[test]
+fn far_out_nothing_is_infinity_times_0() {
+    let tape = Tape::new();
+    let x = tape.tensor([1.3e13, -1.3e13, 1e20, -1e20, 5.0]).require_grad();
+    let y = x.gelu_tanh();
+    let [slope] = y.sum().grad([x]);
+    let [curvature] = slope.sum().grad([x]);
+    assert_eq!(slope.to_vec()[..4], [1.0, 0.0, 1.0, 0.0]);
+    assert_eq!(curvature.to_vec()[..4], [0.0; 4]);
+    // Computed with 40 digits.
+    let bent = curvature.to_vec()[4];
+    assert!((bent + 9.934_132e-6).abs() < 5e-11, "{bent}");
+
+    let x = tape.tensor([f32::INFINITY, 2e38, -2e38, 0.0, 0.5, 1.0, -3.0]).require_grad();
+    let y = x.huber_loss(tape.zeros([7]), 1.0, Reduction::None);
+    assert_eq!(y.to_vec(), [f32::INFINITY, 2e38, 2e38, 0.0, 0.125, 0.5, 2.5]);
+    let [slope] = y.sum().grad([x]);
+    assert_eq!(slope.to_vec(), [1.0, 1.0, -1.0, 0.0, 0.5, 1.0, -1.0]);
+    let [curvature] = slope.sum().grad([x]);
+    assert_eq!(curvature.to_vec(), [0.0, 0.0, 0.0, 1.0, 1.0, 0.0, 0.0]);
+}
+
+#[test]
+fn angles_and_distances_at_the_origin_and_far_from_it() {
+    let tape = Tape::new();
+    let [a, b, c] = [0.0, 0.0, 1.0].map(|x| tape.scalar(x).require_grad());
+    let [by_a, by_b] = (a.atan2(b) * c).grad([a, b]);
+    assert_eq!([by_a.item(), by_b.item()], [0.0; 2]);
+    assert_eq!(by_a.grad([c])[0].item(), 0.0);
+
+    let a = tape.tensor([3e38, 1e-40, 1e38]).require_grad();
+    let y = a.hypot(0.0) * tape.tensor([1e-7, 1.0, 1e-5]);
+    assert_eq!(y.sum().grad([a])[0].to_vec(), [1e-7, 1.0, 1e-5]);
+}
+
+#[test]
+fn an_odd_power_keeps_the_sign() {
+    let tape = Tape::new();
+    for n in [16_777_217, i32::MAX, -16_777_217] {
+        assert_eq!(tape.tensor([-1.0]).powi(n).to_vec(), [-1.0], "{n}");
+    }
+    assert_eq!(tape.tensor([-1.0]).powi(16_777_218).to_vec(), [1.0]);
+}
+
+#[test]
+fn ranges_which_begin_before_the_first_position() {
+    use std::ops::Bound::{Excluded, Included, Unbounded};
+    let x = Tape::new();
+    let x = x.arange(0.0, 3.0, 1.0);
+    let of = |from, to| x.slice(0, (from, to)).to_vec();
+    assert_eq!(of(Excluded(-5), Unbounded), [0.0, 1.0, 2.0]);
+    assert_eq!(of(Excluded(-1), Unbounded), [0.0; 0]);
+    assert_eq!(of(Excluded(0), Included(-1)), [1.0, 2.0]);
+    assert_eq!(of(Excluded(-3), Included(-2)), [1.0]);
+    assert_eq!(of(Included(isize::MIN), Included(isize::MAX)), [0.0, 1.0, 2.0]);
+}
+
+/// As many axes as there may be.
+#[test]
+fn a_norm_of_all_axes() {
+    let tape = Tape::new_f64();
+    let second = |dims: Vec<usize>| {
+        let x = tape.tensor([0.3, -0.7, 1.1]).reshape(&dims[..]).require_grad();
+        let y = x.layer_norm(dims.len(), None, None, 1e-5);
+        let [g] = (y.square() * y).sum().grad([x]);
+        g.square().sum().grad([x])[0].to_vec()
+    };
+    let mut dims = vec![1; 63];
+    dims.push(3);
+    for (a, b) in second(dims).iter().zip(second(vec![3])) {
+        assert!((a - b).abs() <= 1e-9 * b.abs().max(1.0), "{a} {b}");
     }
 }

@@ -1,6 +1,9 @@
 //! Reductions over any set of axes.
 
 use std::array::from_fn;
+use std::cmp::Reverse;
+
+use smallvec::SmallVec;
 
 use super::isa::{Isa, dispatched};
 use super::map;
@@ -282,17 +285,31 @@ pub(crate) unsafe fn reduce<T: Scalar, F: Fold<T>>(isa: Isa, x: Value<'_, T>, ma
             repeated *= std::mem::replace(dim, 1);
         }
     }
-    let nest = Nest::new(&dims, [x.layout.strides, &to]);
+    // In the order of memory, whatever the order of the axes: so runs are found,
+    // and what is folded is folded in blocks.
+    let mut strides = Strides::from_slice(x.layout.strides);
+    let far = |stride: isize| stride.unsigned_abs().wrapping_sub(1);
+    if !strides.is_sorted_by(|&a, &b| far(a) >= far(b)) {
+        let mut order: SmallVec<[usize; 8]> = (0..dims.len()).collect();
+        order.sort_by_key(|&axis| Reverse(far(strides[axis])));
+        dims = order.iter().map(|&axis| dims[axis]).collect();
+        strides = order.iter().map(|&axis| strides[axis]).collect();
+        to = order.iter().map(|&axis| to[axis]).collect();
+    }
+    let nest = Nest::new(&dims, [&strides, &to]);
     let [(rows, [row, to_row]), (len, [step, to_step])] = nest.plane();
     // SAFETY: the nest visits positions of both layouts.
     unsafe {
         nest.for_each_plane(|[from, to]| {
             let (from, to) = (x.data.offset(from), out.data.offset(to));
             match (to_row, to_step, step) {
-                _ if repeated > 1 => fold_each::<T, F>(from, to, nest.plane(), repeated),
-                (_, 0, 1) => fold_rows::<T, F>(isa, from, row, rows, len, to, to_row),
-                (0, 1, 1) => fold_columns::<T, F>(isa, from, row, rows, len, to),
-                _ => fold_each::<T, F>(from, to, nest.plane(), 1),
+                (_, 0, 1) if repeated == 1 => fold_rows::<T, F>(isa, from, row, rows, len, to, to_row),
+                (0, 1, 1) if repeated == 1 => fold_columns::<T, F>(isa, from, row, rows, len, to),
+                (_, 0, _) if len > FEW => fold_apart::<T, F>(isa, from, (rows, row), (len, step), to, to_row, repeated),
+                (0, _, _) if rows > FEW => {
+                    fold_apart::<T, F>(isa, from, (len, step), (rows, row), to, to_step, repeated)
+                }
+                _ => fold_each::<T, F>(from, to, nest.plane(), repeated),
             }
         });
     }
@@ -307,7 +324,7 @@ fn matrix<T>(x: &Value<'_, T>, mask: u64) -> Option<(bool, usize, usize)> {
         return None;
     }
     let (first, kept) = (mask.trailing_ones() as usize, mask.trailing_zeros() as usize);
-    if mask >> first == 0 {
+    if mask.checked_shr(first as u32).unwrap_or(0) == 0 {
         let rows = dims[..first].iter().product();
         // What has one column is one run.
         Some(if rows == len { (false, 1, len) } else { (true, rows, len / rows) })
@@ -316,6 +333,40 @@ fn matrix<T>(x: &Value<'_, T>, mask: u64) -> Option<(bool, usize, usize)> {
         Some((false, rows, len / rows))
     } else {
         None
+    }
+}
+
+/// Up to so many are folded one by one.
+const FEW: usize = 16;
+
+dispatched! {
+    /// Folds every row of a plane into an element of the output, where a row's
+    /// elements are apart, and each stands for so many: by blocks which are put
+    /// side by side.
+    unsafe fn fold_apart<T: Scalar, F: Fold<T>>(
+        x: *const T, rows: (usize, isize), len: (usize, isize), to: *mut T, to_row: isize, times: usize,
+    ) {
+        let ((rows, row), (len, step)) = (rows, len);
+        let mut block = [F::EMPTY; TREE];
+        for i in 0..rows as isize {
+            let mut halves = Halves::<T, F>::new();
+            for start in (0..len).step_by(TREE) {
+                let n = TREE.min(len - start);
+                for (j, to) in block.iter_mut().enumerate().take(n) {
+                    // SAFETY: an element of the plane.
+                    *to = unsafe { *x.offset(i * row + (start + j) as isize * step) };
+                    if times > 1 {
+                        *to = F::repeat(*to, times);
+                    }
+                }
+                halves.push(tree::<T, F>(&block[..n]));
+            }
+            // SAFETY: an element of the output.
+            unsafe {
+                let to = to.offset(i * to_row);
+                *to = F::fold(*to, halves.finish());
+            }
+        }
     }
 }
 
@@ -364,9 +415,11 @@ dispatched! {
     }
 }
 
-/// How many rows are folded before what they make is folded with the rest, and
-/// how many columns at a time.
+/// How many rows are folded before what they make is folded with others, how
+/// many of these before that is folded with the rest, and how many columns at a
+/// time.
 const TREE: usize = 256;
+const BRANCHES: usize = 32;
 const STRIP: usize = 1024;
 
 /// Folds `f` of the rows of planes together into one row, eight at a time; many
@@ -388,21 +441,31 @@ unsafe fn columns<T: Scalar, F: Fold<T>, const N: usize>(
         // SAFETY: the caller's contract.
         return unsafe { fold_block::<T, F, N>(x, row, rows, len, to, f) };
     }
-    let mut sums = [F::EMPTY; STRIP];
+    // Of a block, and of some blocks.
+    let mut sums = [[F::EMPTY; STRIP]; 2];
     for at in (0..len).step_by(STRIP) {
         let n = STRIP.min(len - at);
-        for first in (0..rows).step_by(TREE) {
+        for (i, first) in (0..rows).step_by(TREE).enumerate() {
+            let [block, blocks] = &mut sums;
             // SAFETY: rows and columns of the planes.
             unsafe {
                 let x = x.map(|x| x.add(at).offset(first as isize * row));
-                fold_block::<T, F, N>(x, row, TREE.min(rows - first), n, sums.as_mut_ptr(), f);
-                let to = std::slice::from_raw_parts_mut(to.add(at), n);
-                for (to, sum) in to.iter_mut().zip(&mut sums) {
-                    *to = F::fold(*to, *sum);
-                    *sum = F::EMPTY;
+                fold_block::<T, F, N>(x, row, TREE.min(rows - first), n, block.as_mut_ptr(), f);
+                move_into::<T, F>(&mut blocks[..n], &mut block[..n]);
+                if (i + 1) % BRANCHES == 0 || first + TREE >= rows {
+                    move_into::<T, F>(std::slice::from_raw_parts_mut(to.add(at), n), &mut blocks[..n]);
                 }
             }
         }
+    }
+}
+
+/// Folds sums into others, and begins anew.
+#[inline(always)]
+fn move_into<T: Scalar, F: Fold<T>>(to: &mut [T], sums: &mut [T]) {
+    for (to, sum) in to.iter_mut().zip(sums) {
+        *to = F::fold(*to, *sum);
+        *sum = F::EMPTY;
     }
 }
 

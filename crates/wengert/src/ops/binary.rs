@@ -319,15 +319,22 @@ impl Binary {
                 // g b / (a² + b²) and -g a / (a² + b²), 0 at the origin.
                 let (a2, b2) = (e.op(unary::square(a)), e.op(unary::square(b)));
                 let norm = e.op(add(a2, b2));
-                let share = e.op(div(g, norm));
+                // There nothing is divided by 0, not even in the next derivative.
+                let origin = e.op(unary::apply(UnaryFunction::NotPositive, norm));
+                let divisor = e.op(add(norm, origin));
+                let share = e.op(div(g, divisor));
                 let share = e.op(op(Keep, share, norm));
                 e.give(a, mul(share, b));
                 e.give(b, op(NegMul, share, a));
             }
             Hypot => {
-                let share = e.op(div(g, y));
-                e.give(a, mul(share, a));
-                e.give(b, mul(share, b));
+                // Shares of at most 1, which neither over- nor underflow.
+                for x in [a, b] {
+                    if e.wants(x) {
+                        let share = e.op(div(x, y));
+                        e.give(x, mul(g, share));
+                    }
+                }
             }
             // The mask is locally constant.
             Keep | Drop => e.give(a, op(f, g, b)),

@@ -38,6 +38,7 @@ impl Concat {
         self.parts().iter().map(|p| p.x)
     }
 
+    #[track_caller]
     pub(crate) fn infer<'a, T: Scalar>(&self, v: &'a impl Values<T>) -> Inferred<'a> {
         Inferred::fresh(v, self.parts()[0].map.whole())
     }

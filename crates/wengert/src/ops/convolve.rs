@@ -181,6 +181,7 @@ impl Convolve {
         !matches!(self, Forward { .. })
     }
 
+    #[track_caller]
     pub(crate) fn infer<'a, T: Scalar>(&self, v: &'a impl Values<T>) -> Inferred<'a> {
         let how = self.how();
         let Convolution { batch, groups, inner, outer, windows, .. } = how;

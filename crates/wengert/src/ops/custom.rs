@@ -249,7 +249,10 @@ where
             let again = (self.0)(tape, &starts);
             for (i, &x) in starts.iter().enumerate().filter(|(_, x)| again.requires_grad() && x.requires_grad()) {
                 let [g] = again.vjp(cotangent, [x]);
-                give(i, g);
+                // Zeros, where the block does not lead from it to its result.
+                if g.requires_grad() || !cotangent.requires_grad() {
+                    give(i, g);
+                }
             }
             return;
         }

@@ -370,7 +370,9 @@ impl<'t, T: Scalar> Tensor<'t, T> {
     /// ```
     #[track_caller]
     pub fn powi(self, n: i32) -> Self {
-        self.powf(T::from_f64(n.into()))
+        let p = T::from_f64(n.into());
+        // What was rounded is even: the sign takes one factor more.
+        if p.to_f64() != f64::from(n) && n % 2 != 0 { self.powf(p) * self } else { self.powf(p) }
     }
 
     /// Limits every element to `low..=high`, either of which may be `None`.

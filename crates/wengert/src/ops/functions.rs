@@ -60,6 +60,17 @@ fn gelu_inner<T: Real>(x: T) -> T {
     x * (x * x).mul_add(c(2.0 * GELU[0] * GELU[1]), c(2.0 * GELU[0]))
 }
 
+/// Beyond this, and long before, the tanh form of GELU is 0 or x to the bit; so
+/// what is multiplied by the slope of its sigmoid, 0, may stay finite.
+const SATURATED: f64 = 1000.0;
+
+/// x, but no further from 0 than that. NaN passes.
+#[inline(always)]
+fn bounded<T: Real>(x: T) -> T {
+    let x = if x > c(SATURATED) { c(SATURATED) } else { x };
+    if x < c(-SATURATED) { c(-SATURATED) } else { x }
+}
+
 /// ln(1 + e^x) without overflow.
 #[inline(always)]
 fn softplus<T: Real>(x: T) -> T {
@@ -342,11 +353,15 @@ functions! {
         |x, _p| x * sigmoid(gelu_inner(x));
         from x |g, x, _p| {
             let s = sigmoid(gelu_inner(x));
+            let x = bounded(x);
             let slope = (x * x).mul_add(c(6.0 * GELU[0] * GELU[1]), c(2.0 * GELU[0]));
             g * (s * (T::ONE - s)).mul_add(x * slope, s)
         };
         curvature |e, x, _p| {
-            // (1 - t^2) (v' + x (v'' / 2 - t v'^2)), t = tanh v(x)
+            // (1 - t^2) (v' + x (v'' / 2 - t v'^2)), t = tanh v(x), where 1 - t^2
+            // is 4 s(2v) s(-2v), s being the sigmoid: there nothing cancels.
+            let x = e.op(with(AtLeast, x, -SATURATED));
+            let x = e.op(with(AtMost, x, SATURATED));
             let square = e.op(apply(Square, x));
             let cubic = e.scale(square, GELU[0] * GELU[1]);
             let factor = e.op(with(AddScalar, cubic, GELU[0]));
@@ -354,8 +369,10 @@ functions! {
             let cubic = e.scale(square, 3.0 * GELU[0] * GELU[1]);
             let v1 = e.op(with(AddScalar, cubic, GELU[0]));
             let t = e.op(apply(Tanh, v));
-            let t2 = e.op(apply(Square, t));
-            let rest = e.op(with(ScalarSub, t2, 1.0));
+            let (right, left) = (e.scale(v, 2.0), e.scale(v, -2.0));
+            let (right, left) = (e.op(apply(Sigmoid, right)), e.op(apply(Sigmoid, left)));
+            let both = e.mul(right, left);
+            let rest = e.scale(both, 4.0);
             let v1_square = e.op(apply(Square, v1));
             let bend = e.mul(t, v1_square);
             let half_v2 = e.scale(x, 3.0 * GELU[0] * GELU[1]);

@@ -79,6 +79,7 @@ impl Take {
         [self.x]
     }
 
+    #[track_caller]
     pub(crate) fn infer<'a, T: Scalar>(&self, v: &'a impl Values<T>) -> Inferred<'a> {
         // SAFETY: a list of an op of this tape.
         Inferred::fresh(v, unsafe { self.at.get().dims.get() })
@@ -109,6 +110,7 @@ impl Untake {
         [self.g]
     }
 
+    #[track_caller]
     pub(crate) fn infer<'a, T: Scalar>(&self, v: &'a impl Values<T>) -> Inferred<'a> {
         // SAFETY: a list of an op of this tape.
         let at = unsafe { self.at.get() };

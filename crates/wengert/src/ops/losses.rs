@@ -126,14 +126,12 @@ impl<'t, T: Scalar> Tensor<'t, T> {
         (self - target).huber(delta).reduced(reduction)
     }
 
-    /// Elementwise, without the branches' gradients meeting: the square of
-    /// what lies within, and a line for the rest.
+    /// Elementwise: `c (d - c / 2)`, where `c` is `d` limited to `delta`. No branch
+    /// is computed in vain, so none can spoil the gradient of the other.
     #[track_caller]
     fn huber(self, delta: T) -> Self {
-        let size = self.abs();
-        let half = T::from_f64(0.5);
-        let inside = size.le(delta);
-        (self.square() * half).where_mask(inside, (size - delta * half) * delta)
+        let limited = self.clamp(-delta, delta);
+        limited * (self - limited * T::from_f64(0.5))
     }
 
     /// `d² / (2 beta)` where `|d| < beta`, `|d| - beta / 2` beyond, of

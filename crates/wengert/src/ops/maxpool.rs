@@ -51,6 +51,7 @@ impl MaxPool {
         [Some(other), (by != other).then_some(by)].into_iter().flatten()
     }
 
+    #[track_caller]
     pub(crate) fn infer<'a, T: Scalar>(&self, v: &'a impl Values<T>) -> Inferred<'a> {
         let (by, _, how) = self.parts();
         let mut dims = Dims::from_slice(v.value(by).layout.dims);

@@ -191,7 +191,7 @@ impl Norm {
         let How { axes, centred, eps, .. } = *self.how();
         // SAFETY: the shape of an operand of an op under differentiation.
         let rank = unsafe { e.dims(x).get() }.len();
-        let mask = ((1u64 << axes) - 1) << (rank - axes);
+        let mask = (rank - axes..rank).fold(0, |mask, axis| mask | 1 << axis);
         let mean = |e: &mut E, x| e.op(reduce::mean(x, mask, true));
         let mean_of = |e: &mut E, x, y| {
             let product = e.mul(x, y);

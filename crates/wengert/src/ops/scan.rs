@@ -90,16 +90,18 @@ impl Scan {
                 let (over_a, over_b) = (spread(a), spread(b));
                 let (step_a, step_b, step) = (over_a[axis], over_b[axis], to[axis]);
                 lines(out.dims, axis, [&over_a, &over_b, &to], |[at_a, at_b, at]| {
-                    let mut h = None;
+                    // In f64, as sums of many: there is no tree which would give
+                    // those of all beginnings.
+                    let mut h = None::<f64>;
                     for i in order(out.dims[axis], reverse) {
                         // SAFETY: positions of the layouts; the edge is one
                         // further on when walking backward.
                         unsafe {
                             let b = *b.data.offset(at_b + i * step_b);
                             let edge = at_a + (i + isize::from(reverse)) * step_a;
-                            let value = h.map_or(b, |h| b + *a.data.offset(edge) * h);
+                            let value = h.map_or(b.to_f64(), |h| b.to_f64() + (*a.data.offset(edge)).to_f64() * h);
                             h = Some(value);
-                            out.data.offset(at + i * step).write(value);
+                            out.data.offset(at + i * step).write(T::from_f64(value));
                         }
                     }
                 });

@@ -35,6 +35,7 @@ impl Slice {
         [self.x]
     }
 
+    #[track_caller]
     pub(crate) fn infer<'a, T: Scalar>(&self, v: &'a impl Values<T>) -> Inferred<'a> {
         // SAFETY: a map of an op of this tape.
         let map = unsafe { self.map.get() };
@@ -60,6 +61,7 @@ impl Unslice {
         [self.g]
     }
 
+    #[track_caller]
     pub(crate) fn infer<'a, T: Scalar>(&self, v: &'a impl Values<T>) -> Inferred<'a> {
         // SAFETY: a map of an op of this tape.
         Inferred::fresh(v, unsafe { self.map.get() }.whole())
@@ -171,22 +173,17 @@ impl<'t, T: Scalar> Tensor<'t, T> {
         let axis = shape::axis("slice", axis, self.rank());
         let of = self.shape()[axis];
         let n = of as isize;
-        let at = |i: isize| (if i < 0 { i + n } else { i }).clamp(0, n);
+        // The position `i` counts from the end if it is negative, and may have to
+        // be passed.
+        let at = |i: isize, past: isize| (if i < 0 { i + n } else { i }).saturating_add(past).clamp(0, n);
         let start = match range.start_bound() {
-            Bound::Included(&i) => at(i),
-            Bound::Excluded(&i) => (at(i) + 1).min(n),
+            Bound::Included(&i) => at(i, 0),
+            Bound::Excluded(&i) => at(i, 1),
             Bound::Unbounded => 0,
         };
         let end = match range.end_bound() {
-            // `..=-1` ends with the last position.
-            Bound::Included(&i) => {
-                if i == -1 {
-                    n
-                } else {
-                    at(i.saturating_add(1))
-                }
-            }
-            Bound::Excluded(&i) => at(i),
+            Bound::Included(&i) => at(i, 1),
+            Bound::Excluded(&i) => at(i, 0),
             Bound::Unbounded => n,
         };
         let len = ((end - start).max(0) as usize).div_ceil(step.unsigned_abs());

@@ -282,7 +282,14 @@ impl<E: Element> Term<E> {
     #[track_caller]
     #[inline(always)]
     pub fn powf(self, p: f64) -> Self {
-        Term(self.0.unary::<rows::Pow>(p))
+        match p {
+            2.0 => self.square(),
+            3.0 => Term(self.0.unary::<rows::Cube>(0.0)),
+            0.5 => self.sqrt(),
+            -0.5 => self.rsqrt(),
+            -1.0 => self.recip(),
+            _ => Term(self.0.unary::<rows::Pow>(p)),
+        }
     }
 
     /// [`Tensor::powi`]: by multiplications here, so the last bits may differ.
@@ -291,6 +298,8 @@ impl<E: Element> Term<E> {
     pub fn powi(self, n: i32) -> Self {
         match n {
             2 => self.square(),
+            // More than f32 has digits for: the sign takes one factor apart.
+            _ if n % 2 != 0 && n.unsigned_abs() > 1 << f32::MANTISSA_DIGITS => self.powi(n - 1) * self,
             _ => Term(self.0.unary::<PowerOfInteger>(f64::from(n))),
         }
     }
@@ -341,7 +350,9 @@ impl<E: Element> Term<E> {
     }
 
     /// `self` where `mask` is not 0, `other` where it is: [`Tensor::where_mask`].
-    /// Both are computed; the derivative is that of the one which is chosen.
+    /// Both are computed; the derivative is that of the one which is chosen. (A
+    /// recorded sweep goes by plain ops, where an infinite slope of the other one
+    /// gives NaN.)
     #[doc(alias = "select")]
     #[track_caller]
     #[inline(always)]

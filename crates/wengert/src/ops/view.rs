@@ -110,6 +110,7 @@ impl View {
         [self.x()]
     }
 
+    #[track_caller]
     pub(crate) fn infer<'a, T: Scalar>(&self, v: &'a impl Values<T>) -> Inferred<'a> {
         let of = self.x();
         let from = v.value(of).layout;
