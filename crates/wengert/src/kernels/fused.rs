@@ -5,10 +5,11 @@ use std::array::from_fn;
 use std::mem::MaybeUninit;
 use std::slice::{from_raw_parts, from_raw_parts_mut};
 
+use super::fold::{Sum, tree};
 use super::isa::{Isa, dispatched};
 use super::map::{self, BLOCK, Elementwise};
 use super::nest::Nest;
-use super::reduce::{Sum, begin, tree};
+use super::reduce::begin;
 use super::{Out, Value};
 use crate::scalar::Scalar;
 use crate::shape::{broadcast_strides, contiguous_strides, zeros};

@@ -9,6 +9,7 @@
 //! * shapes have been checked by the op's layout inference.
 
 pub(crate) mod double;
+pub(crate) mod fold;
 pub(crate) mod fused;
 pub(crate) mod gemm;
 pub(crate) mod isa;

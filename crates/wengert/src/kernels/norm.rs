@@ -5,10 +5,10 @@
 //! `r` again: that costs a pass over a row in the first-level cache, and saves a
 //! second output.
 
+use super::fold::{Sum, tree, tree_of, trees_of};
 use super::isa::{Isa, dispatched};
 use super::lines::{LINES, add_to, groups, line, write};
 use super::map::copy_run;
-use super::reduce::{Sum, tree, tree_of, trees_of};
 use crate::scalar::Scalar;
 
 /// What is normalised, and how.

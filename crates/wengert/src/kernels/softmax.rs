@@ -3,11 +3,11 @@
 //! All are shifted by the largest element first, so that no exponential
 //! overflows (Blanchard, Higham, Higham, IMA J. Numer. Anal. 41, 2021).
 
+use super::fold::{Bound, Max, Sum, tree, tree_of};
 use super::isa::dispatched;
 use super::lines::{LINES, groups, is_below, is_padded, line, lines, pad, whole, write, write_first};
 use super::map::copy;
 use super::nest::Nest;
-use super::reduce::{Bound, Max, Sum, tree, tree_of};
 use super::{Machine, Out, Value};
 use crate::real::exp;
 use crate::scalar::Scalar;

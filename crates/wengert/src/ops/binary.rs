@@ -319,11 +319,10 @@ impl Binary {
                 // g b / (a² + b²) and -g a / (a² + b²), 0 at the origin.
                 let (a2, b2) = (e.op(unary::square(a)), e.op(unary::square(b)));
                 let norm = e.op(add(a2, b2));
-                // There nothing is divided by 0, not even in the next derivative.
-                let origin = e.op(unary::apply(UnaryFunction::NotPositive, norm));
-                let divisor = e.op(add(norm, origin));
-                let share = e.op(div(g, divisor));
+                // 0 whatever g is, so in the next derivative to g too.
+                let share = e.op(unary::apply(UnaryFunction::Recip, norm));
                 let share = e.op(op(Keep, share, norm));
+                let share = e.mul(g, share);
                 e.give(a, mul(share, b));
                 e.give(b, op(NegMul, share, a));
             }

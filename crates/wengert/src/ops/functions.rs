@@ -64,11 +64,13 @@ fn gelu_inner<T: Real>(x: T) -> T {
 /// what is multiplied by the slope of its sigmoid, 0, may stay finite.
 const SATURATED: f64 = 1000.0;
 
-/// x, but no further from 0 than that. NaN passes.
+/// x, but no further from 0 than that. Infinity passes, where the derivative is
+/// NaN as PyTorch's, and so does NaN.
 #[inline(always)]
 fn bounded<T: Real>(x: T) -> T {
-    let x = if x > c(SATURATED) { c(SATURATED) } else { x };
-    if x < c(-SATURATED) { c(-SATURATED) } else { x }
+    let finite = if x > c(SATURATED) { c(SATURATED) } else { x };
+    let finite = if finite < c(-SATURATED) { c(-SATURATED) } else { finite };
+    if x.abs() == T::INFINITY { x } else { finite }
 }
 
 /// ln(1 + e^x) without overflow.
@@ -360,6 +362,7 @@ functions! {
         curvature |e, x, _p| {
             // (1 - t^2) (v' + x (v'' / 2 - t v'^2)), t = tanh v(x), where 1 - t^2
             // is 4 s(2v) s(-2v), s being the sigmoid: there nothing cancels.
+            let nothing = e.scale(x, 0.0);
             let x = e.op(with(AtLeast, x, -SATURATED));
             let x = e.op(with(AtMost, x, SATURATED));
             let square = e.op(apply(Square, x));
@@ -379,7 +382,8 @@ functions! {
             let inner = e.op(binary::op(Sub, half_v2, bend));
             let term = e.mul(x, inner);
             let sum = e.op(binary::add(v1, term));
-            Tensors(e.mul(rest, sum))
+            let bent = e.mul(rest, sum);
+            Tensors(e.op(binary::add(bent, nothing)))
         };
     }
     Erf "erf" {

@@ -1,8 +1,9 @@
 //! Normalisation over the last axes, with what it is scaled and shifted by.
 
 use super::{Emit, Id, Inferred, Interpreter, Op, Ref, Values, binary, elementwise, reduce, unary, view};
+use crate::kernels::fold::Sum;
 use crate::kernels::norm::{self as kernel, Rows, Targets};
-use crate::kernels::reduce::{Sum, begin};
+use crate::kernels::reduce::begin;
 use crate::kernels::{Machine, Out, Value, with_runs};
 use crate::scalar::Scalar;
 use crate::shape::Layout;

@@ -1,7 +1,8 @@
 //! Reductions over any set of axes.
 
 use super::{Id, Inferred, Interpreter, Op, Values, binary, unary, view};
-use crate::kernels::reduce::{Max, Min, Sum, reduce};
+use crate::kernels::fold::{Max, Min, Sum};
+use crate::kernels::reduce::reduce;
 use crate::kernels::softmax::log_sum_exp;
 use crate::kernels::{Machine, Out};
 use crate::scalar::Scalar;
