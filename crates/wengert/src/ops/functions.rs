@@ -60,18 +60,9 @@ fn gelu_inner<T: Real>(x: T) -> T {
     x * (x * x).mul_add(c(2.0 * GELU[0] * GELU[1]), c(2.0 * GELU[0]))
 }
 
-/// Beyond this, and long before, the tanh form of GELU is 0 or x to the bit; so
-/// what is multiplied by the slope of its sigmoid, 0, may stay finite.
+/// Beyond this, and long before, the tanh form of GELU is 0 or x to the bit, and
+/// the slope of its sigmoid 0. At infinity derivatives are NaN, as PyTorch's.
 const SATURATED: f64 = 1000.0;
-
-/// x, but no further from 0 than that. Infinity passes, where the derivative is
-/// NaN as PyTorch's, and so does NaN.
-#[inline(always)]
-fn bounded<T: Real>(x: T) -> T {
-    let finite = if x > c(SATURATED) { c(SATURATED) } else { x };
-    let finite = if finite < c(-SATURATED) { c(-SATURATED) } else { finite };
-    if x.abs() == T::INFINITY { x } else { finite }
-}
 
 /// ln(1 + e^x) without overflow.
 #[inline(always)]
@@ -355,9 +346,10 @@ functions! {
         |x, _p| x * sigmoid(gelu_inner(x));
         from x |g, x, _p| {
             let s = sigmoid(gelu_inner(x));
-            let x = bounded(x);
-            let slope = (x * x).mul_add(c(6.0 * GELU[0] * GELU[1]), c(2.0 * GELU[0]));
-            g * (s * (T::ONE - s)).mul_add(x * slope, s)
+            // Finite, so that far out it is multiplied by 0 and no more.
+            let square = if x * x > c(SATURATED * SATURATED) { c(SATURATED * SATURATED) } else { x * x };
+            let slope = square.mul_add(c(6.0 * GELU[0] * GELU[1]), c(2.0 * GELU[0]));
+            g * (x * (s * (T::ONE - s))).mul_add(slope, s)
         };
         curvature |e, x, _p| {
             // (1 - t^2) (v' + x (v'' / 2 - t v'^2)), t = tanh v(x), where 1 - t^2
