@@ -377,6 +377,8 @@ fn sums_of_many_keep_their_digits() {
     close("every other element", x.slice_step(1, .., 2).mean().item(), 0.1);
     close("a column", tape.full([n, 2], 0.1).select(1, 0).mean().item(), 0.1);
     close("columns apart", tape.full([n, 4], 0.1).slice_step(1, .., 2).mean_axes(0).to_vec()[1], 0.1);
+    close("parts of rows", tape.full([n, 4], 0.1).narrow(1, 0, 3).mean().item(), 0.1);
+    close("elements of rows", tape.full([n, 40], 0.1).slice_step(1, .., 2).mean().item(), 0.1);
     close("permuted", tape.full([n / 4, 4, 2], 0.1).permute([2, 0, 1]).mean_axes([1, 2]).to_vec()[1], 0.1);
     close("backwards", x.flip(1).mean_axes(1).to_vec()[0], 0.1);
     let beginnings = tape.full([n], 0.1).cumsum(0);

@@ -118,8 +118,8 @@ dispatched! {
     ) {
         let ((rows, row), (len, step)) = (rows, len);
         let mut block = [F::EMPTY; TREE];
+        let mut halves = Halves::<T, F>::new();
         for i in 0..rows as isize {
-            let mut halves = Halves::<T, F>::new();
             for start in (0..len).step_by(TREE) {
                 let n = TREE.min(len - start);
                 for (j, to) in block.iter_mut().enumerate().take(n) {
@@ -131,10 +131,13 @@ dispatched! {
                 }
                 halves.push(tree::<T, F>(&block[..n]));
             }
-            // SAFETY: an element of the output.
-            unsafe {
-                let to = to.offset(i * to_row);
-                *to = F::fold(*to, halves.finish());
+            // All rows may go to the same one.
+            if to_row != 0 || i + 1 == rows as isize {
+                // SAFETY: an element of the output.
+                unsafe {
+                    let to = to.offset(i * to_row);
+                    *to = F::fold(*to, std::mem::replace(&mut halves, Halves::new()).finish());
+                }
             }
         }
     }
@@ -167,12 +170,21 @@ dispatched! {
     unsafe fn fold_rows<T: Scalar, F: Fold<T>>(
         x: *const T, row: isize, rows: usize, len: usize, to: *mut T, to_row: isize,
     ) {
+        // All rows may go to the same one.
+        let mut halves = (to_row == 0 && rows > FEW).then(Halves::<T, F>::new);
         for i in 0..rows as isize {
             // SAFETY: the rows are in reach of both operands.
             unsafe {
-                let (x, to) = (std::slice::from_raw_parts(x.offset(i * row), len), to.offset(i * to_row));
-                *to = F::fold(*to, tree::<T, F>(x));
+                let row = tree::<T, F>(std::slice::from_raw_parts(x.offset(i * row), len));
+                match &mut halves {
+                    Some(halves) => halves.push(row),
+                    None => *to.offset(i * to_row) = F::fold(*to.offset(i * to_row), row),
+                }
             }
+        }
+        if let Some(halves) = halves {
+            // SAFETY: the one element of the output.
+            unsafe { *to = F::fold(*to, halves.finish()) }
         }
     }
 }
