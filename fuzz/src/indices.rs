@@ -264,17 +264,17 @@ fn expect(call: &Call, shape: &[usize]) -> (&'static str, Option<Expected>) {
 /// Python's rule, with numbers which do not overflow.
 fn sliced(n: usize, [start, end]: [Bound<isize>; 2], step: isize) -> Vec<usize> {
     let n = n as i128;
-    let at = |i: i128| (if i < 0 { i + n } else { i }).clamp(0, n);
+    // Bounds are cut off at the ends after all else.
+    let at = |i: isize, past: i128| (if i < 0 { i as i128 + n } else { i as i128 } + past).clamp(0, n);
     let start = match start {
-        Bound::Included(i) => at(i as i128),
-        Bound::Excluded(i) => (at(i as i128) + 1).min(n),
+        Bound::Included(i) => at(i, 0),
+        Bound::Excluded(i) => at(i, 1),
         Bound::Unbounded => 0,
     };
     let end = match end {
-        // The one after the last is not the first.
-        Bound::Included(-1) | Bound::Unbounded => n,
-        Bound::Included(i) => at(i as i128 + 1),
-        Bound::Excluded(i) => at(i as i128),
+        Bound::Included(i) => at(i, 1),
+        Bound::Excluded(i) => at(i, 0),
+        Bound::Unbounded => n,
     };
     let all: Vec<usize> = (start..end).map(|i| i as usize).collect();
     let by = step.unsigned_abs();
