@@ -58,6 +58,7 @@ pub(crate) unsafe fn reduce<T: Scalar, F: Fold<T>>(isa: Isa, x: Value<'_, T>, ma
     // In the order of memory, whatever the order of the axes: so runs are found,
     // and what is folded is folded in blocks.
     let mut strides = Strides::from_slice(x.layout.strides);
+    // What stands still is outermost, not innermost.
     let far = |stride: isize| stride.unsigned_abs().wrapping_sub(1);
     if !strides.is_sorted_by(|&a, &b| far(a) >= far(b)) {
         let mut order: SmallVec<[usize; 8]> = (0..dims.len()).collect();

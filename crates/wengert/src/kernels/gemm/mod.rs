@@ -7,7 +7,8 @@
 //! * `kernels.rs` compiles them for each instruction set;
 //! * `plan.rs` decides how a product is cut and what is packed, `direct.rs` does it;
 //! * `mm.rs` hands it to the matrixmultiply crate instead;
-//! * `split.rs` cuts a large product into blocks for several threads.
+//! * `split.rs` cuts a large product into blocks for several threads;
+//! * `shares.rs` measures what share of the processor's peak they reach.
 
 mod direct;
 mod dots;

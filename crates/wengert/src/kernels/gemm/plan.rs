@@ -37,6 +37,11 @@ pub(super) struct Caches {
 /// in place: a sliver and the rows of A then stay in a first-level cache.
 const KC: usize = 800;
 
+/// The same in elements.
+const fn kc<T>() -> usize {
+    KC / size_of::<T>()
+}
+
 /// Rows at multiples of this distance, in bytes, share a few sets of a cache: in
 /// place, B does not stay there.
 const ALIAS: isize = 1 << 13;
@@ -69,7 +74,7 @@ impl Plan {
             _ => caches.few_rows,
         };
         if kernels.reads(n, b_cs) && m <= few_rows {
-            return Plan { kc: KC / size_of::<T>(), ..whole };
+            return Plan { kc: kc::<T>(), ..whole };
         }
         let (sliver_rows, pack_a) = match a_cs {
             1 => (caches.sliver_rows, caches.pack_a),
@@ -77,7 +82,7 @@ impl Plan {
         };
         if m <= sliver_rows {
             let shape = kernels.shape(m, kernels.vectors(n), 1);
-            Plan { nc: shape.vectors * kernels.lanes, kc: KC / size_of::<T>(), pack_b: true, ..whole }
+            Plan { nc: shape.vectors * kernels.lanes, kc: kc::<T>(), pack_b: true, ..whole }
         } else {
             let kc = caches.panel_kc / size_of::<T>();
             let pack_a = n >= pack_a;
@@ -224,7 +229,7 @@ pub(super) fn one_packed_tile<T>(
     [m, n, k]: [usize; 3],
     b_cs: isize,
 ) -> Option<(&Kernels<T>, Shape<T>)> {
-    if n == 1 || k > KC / size_of::<T>() || kernels.reads(n, b_cs) {
+    if n == 1 || k > kc::<T>() || kernels.reads(n, b_cs) {
         return None;
     }
     kernels.one_tile(m, n)
