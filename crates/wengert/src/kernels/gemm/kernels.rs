@@ -31,7 +31,7 @@ pub(crate) struct Kernels<T: 'static> {
     pub(super) tiles: [Tiles<T>; MAX_VECTORS],
     /// `dots[i]` computes i + 1 rows.
     pub(super) dots: &'static [unsafe fn(&Dots<T>)],
-    pub(super) pack: unsafe fn(usize, usize, Mat<T>, *mut T, usize),
+    pub(super) pack: unsafe fn(usize, usize, Mat<T>, *mut T, usize, isize),
     /// The kernels with vectors of half the width, for the last few columns,
     /// where narrower vectors are cheaper.
     pub(super) narrow: Option<&'static Kernels<T>>,
@@ -73,9 +73,9 @@ macro_rules! kernels {
             ///
             /// See [`pack::pack`].
             $(#[target_feature(enable = $features)])?
-            unsafe fn pack(k: usize, n: usize, b: Mat<$elem>, to: *mut $elem, width: usize) {
+            unsafe fn pack(k: usize, n: usize, b: Mat<$elem>, to: *mut $elem, width: usize, next: isize) {
                 // SAFETY: the caller's contract; the target's features are enabled here.
-                unsafe { pack::pack::<$vector>(k, n, b, to, width) }
+                unsafe { pack::pack::<$vector>(k, n, b, to, width, next) }
             }
 
             Kernels {
@@ -119,7 +119,7 @@ static LARGE: Caches = Caches {
     apart_sliver_rows: 96,
     nc: 512,
     panel_kc: 2048,
-    mc: 96,
+    mc: 192,
     pack_a: usize::MAX,
     pack_apart_a: 16,
     dots_from: [1, 1, 4, 8],

@@ -4,14 +4,16 @@ use super::Mat;
 use super::simd::{MAX_LANES, Simd, prefetch};
 
 /// Copies B (k x n, any strides) to `to`, row after row, each padded with
-/// zeros to `width` columns.
+/// zeros to `width` columns. What is packed next begins `next` elements on: it
+/// is asked for if rows are contiguous. They come too far apart for the
+/// processor to foresee.
 ///
 /// # Safety
 ///
 /// As for [`Simd`]; B is valid, `to` is valid for `k * width` elements, and
 /// `width` is a multiple of the lanes and at least `n`.
 #[inline(always)]
-pub(super) unsafe fn pack<V: Simd>(k: usize, n: usize, b: Mat<V::Elem>, to: *mut V::Elem, width: usize) {
+pub(super) unsafe fn pack<V: Simd>(k: usize, n: usize, b: Mat<V::Elem>, to: *mut V::Elem, width: usize, next: isize) {
     let mut j = 0;
     while j < width {
         let n = n.saturating_sub(j).min(V::LANES);
@@ -20,7 +22,7 @@ pub(super) unsafe fn pack<V: Simd>(k: usize, n: usize, b: Mat<V::Elem>, to: *mut
             let b = b.from(0, j);
             let to = to.add(j);
             if b.cs == 1 {
-                copy_columns::<V>(k, n, b, to, width);
+                copy_columns::<V>(k, n, b, to, width, next);
             } else if b.rs == 1 {
                 transpose_columns::<V>(k, n, b, to, width);
             } else {
@@ -37,14 +39,12 @@ pub(super) unsafe fn pack<V: Simd>(k: usize, n: usize, b: Mat<V::Elem>, to: *mut
 ///
 /// As for [`pack`], with `n <= LANES`.
 #[inline(always)]
-unsafe fn copy_columns<V: Simd>(k: usize, n: usize, b: Mat<V::Elem>, to: *mut V::Elem, width: usize) {
+unsafe fn copy_columns<V: Simd>(k: usize, n: usize, b: Mat<V::Elem>, to: *mut V::Elem, width: usize, next: isize) {
     for p in 0..k {
         // SAFETY: the caller's contract: row p has n columns here, and LANES there.
         unsafe {
             let from = b.data.offset(p as isize * b.rs);
-            // A B which is not in a cache comes row by row, too far apart for
-            // the processor to foresee: the columns next to these are next.
-            prefetch(from.wrapping_add(width));
+            prefetch(from.wrapping_offset(next));
             let row = V::load_some(from, n);
             row.store(to.add(p * width));
         }
