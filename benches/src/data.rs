@@ -1,5 +1,8 @@
 //! Weights and data: from files, or drawn with a fixed seed.
 
+use std::fs::File;
+use std::io::{BufReader, Read};
+
 use rand::RngExt;
 use rand::rngs::StdRng;
 use rand_distr::{Distribution, Normal};
@@ -49,10 +52,9 @@ impl Data {
     /// The four-byte values of a file, if there is a folder of files.
     fn read<T>(&self, file: &str, len: usize, value: impl Fn([u8; 4]) -> T) -> Option<Vec<T>> {
         let path = format!("{}/{file}", self.folder.as_ref()?);
-        let bytes = std::fs::read(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
-        let (chunks, rest) = bytes.as_chunks::<4>();
-        assert!(chunks.len() == len && rest.is_empty(), "{path}: {} bytes, wanted {len} values", bytes.len());
-        Some(chunks.iter().map(|&bytes| value(bytes)).collect())
+        let values = four_by_four(&path, value).unwrap_or_else(|error| panic!("{path}: {error}"));
+        assert!(values.len() == len, "{path}: {} values, wanted {len}", values.len());
+        Some(values)
     }
 
     /// Numbers.
@@ -88,6 +90,21 @@ impl Data {
         let bias = self.param(params, &format!("{name}.b"), [to], draw[1]);
         Linear { weight, bias: Some(bias) }
     }
+}
+
+/// The values of four bytes each in a file. It is never in memory as a whole, which
+/// would count for the peak of the programs' memory.
+fn four_by_four<T>(path: &str, value: impl Fn([u8; 4]) -> T) -> std::io::Result<Vec<T>> {
+    let file = File::open(path)?;
+    let len = file.metadata()?.len() as usize / 4;
+    let mut file = BufReader::new(file);
+    let mut values = Vec::with_capacity(len);
+    for _ in 0..len {
+        let mut bytes = [0; 4];
+        file.read_exact(&mut bytes)?;
+        values.push(value(bytes));
+    }
+    Ok(values)
 }
 
 /// A number of batches of inputs with labels, all of one size.
