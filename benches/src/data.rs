@@ -52,9 +52,7 @@ impl Data {
     /// The four-byte values of a file, if there is a folder of files.
     fn read<T>(&self, file: &str, len: usize, value: impl Fn([u8; 4]) -> T) -> Option<Vec<T>> {
         let path = format!("{}/{file}", self.folder.as_ref()?);
-        let values = four_by_four(&path, value).unwrap_or_else(|error| panic!("{path}: {error}"));
-        assert!(values.len() == len, "{path}: {} values, wanted {len}", values.len());
-        Some(values)
+        Some(four_by_four(&path, len, value).unwrap_or_else(|error| panic!("{path}: {error}")))
     }
 
     /// Numbers.
@@ -92,11 +90,12 @@ impl Data {
     }
 }
 
-/// The values of four bytes each in a file. It is never in memory as a whole, which
-/// would count for the peak of the programs' memory.
-fn four_by_four<T>(path: &str, value: impl Fn([u8; 4]) -> T) -> std::io::Result<Vec<T>> {
+/// The values of four bytes each in a file of so many. It is never in memory as a
+/// whole, which would count for the peak of the programs' memory.
+fn four_by_four<T>(path: &str, len: usize, value: impl Fn([u8; 4]) -> T) -> std::io::Result<Vec<T>> {
     let file = File::open(path)?;
-    let len = file.metadata()?.len() as usize / 4;
+    let bytes = file.metadata()?.len();
+    assert!(bytes == 4 * len as u64, "{path}: {bytes} bytes, wanted {len} values");
     let mut file = BufReader::new(file);
     let mut values = Vec::with_capacity(len);
     for _ in 0..len {
