@@ -184,7 +184,7 @@ unsafe fn tiles<T: GemmScalar>(
         // SAFETY: the caller's contract: these are all rows and columns; scratch
         // has room for them.
         return unsafe {
-            (kernels.pack)(k, n, b, packed, width, 0);
+            (kernels.pack)(k, n, b, packed, width);
             (shape.tiles[m - 1])(&c.tile(k, a, packed, width as isize, last));
         };
     }
@@ -272,10 +272,8 @@ unsafe fn pack_columns<T: GemmScalar>(
         while j < n {
             let (kernels, _, width) = kernels.strip(m, n - j, height);
             let padded = kernels.padded(width);
-            // A sliver's neighbour is packed next, of wider blocks the rows below.
-            let next = if width == n { width as isize } else { depth as isize * b.rs };
             // SAFETY: the caller's contract.
-            unsafe { (kernels.pack)(depth, width, b.from(p, j), to.add(j * k + p * padded), padded, next) };
+            unsafe { (kernels.pack)(depth, width, b.from(p, j), to.add(j * k + p * padded), padded) };
             j += width;
         }
     }
@@ -311,10 +309,7 @@ unsafe fn pack_rows<T: GemmScalar>(kernels: &Kernels<T>, rows: Rows<T>, k: usize
         let (mut i, mut end) = (0, to.wrapping_add(p * width));
         for tile in even(rows.m, rows.height) {
             // SAFETY: the caller's contract.
-            unsafe {
-                let next = depth as isize * rows.a.cs;
-                (kernels.pack)(depth, tile, rows.a.from(i, p).transposed(), end, width, next);
-            }
+            unsafe { (kernels.pack)(depth, tile, rows.a.from(i, p).transposed(), end, width) };
             end = end.wrapping_add(width * k);
             i += tile;
         }

@@ -31,7 +31,7 @@ pub(crate) struct Kernels<T: 'static> {
     pub(super) tiles: [Tiles<T>; MAX_VECTORS],
     /// `dots[i]` computes i + 1 rows.
     pub(super) dots: &'static [unsafe fn(&Dots<T>)],
-    pub(super) pack: unsafe fn(usize, usize, Mat<T>, *mut T, usize, isize),
+    pub(super) pack: unsafe fn(usize, usize, Mat<T>, *mut T, usize),
     /// The kernels with vectors of half the width, for the last few columns,
     /// where narrower vectors are cheaper.
     pub(super) narrow: Option<&'static Kernels<T>>,
@@ -73,9 +73,9 @@ macro_rules! kernels {
             ///
             /// See [`pack::pack`].
             $(#[target_feature(enable = $features)])?
-            unsafe fn pack(k: usize, n: usize, b: Mat<$elem>, to: *mut $elem, width: usize, next: isize) {
+            unsafe fn pack(k: usize, n: usize, b: Mat<$elem>, to: *mut $elem, width: usize) {
                 // SAFETY: the caller's contract; the target's features are enabled here.
-                unsafe { pack::pack::<$vector>(k, n, b, to, width, next) }
+                unsafe { pack::pack::<$vector>(k, n, b, to, width) }
             }
 
             Kernels {

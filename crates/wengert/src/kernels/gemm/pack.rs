@@ -4,16 +4,14 @@ use super::Mat;
 use super::simd::{MAX_LANES, Simd, prefetch};
 
 /// Copies B (k x n, any strides) to `to`, row after row, each padded with
-/// zeros to `width` columns. What is packed next begins `next` elements on: it
-/// is asked for if rows are contiguous. They come too far apart for the
-/// processor to foresee.
+/// zeros to `width` columns.
 ///
 /// # Safety
 ///
 /// As for [`Simd`]; B is valid, `to` is valid for `k * width` elements, and
 /// `width` is a multiple of the lanes and at least `n`.
 #[inline(always)]
-pub(super) unsafe fn pack<V: Simd>(k: usize, n: usize, b: Mat<V::Elem>, to: *mut V::Elem, width: usize, next: isize) {
+pub(super) unsafe fn pack<V: Simd>(k: usize, n: usize, b: Mat<V::Elem>, to: *mut V::Elem, width: usize) {
     let mut j = 0;
     while j < width {
         let n = n.saturating_sub(j).min(V::LANES);
@@ -22,7 +20,7 @@ pub(super) unsafe fn pack<V: Simd>(k: usize, n: usize, b: Mat<V::Elem>, to: *mut
             let b = b.from(0, j);
             let to = to.add(j);
             if b.cs == 1 {
-                copy_columns::<V>(k, n, b, to, width, next);
+                copy_columns::<V>(k, n, b, to, width);
             } else if b.rs == 1 {
                 transpose_columns::<V>(k, n, b, to, width);
             } else {
@@ -39,12 +37,14 @@ pub(super) unsafe fn pack<V: Simd>(k: usize, n: usize, b: Mat<V::Elem>, to: *mut
 ///
 /// As for [`pack`], with `n <= LANES`.
 #[inline(always)]
-unsafe fn copy_columns<V: Simd>(k: usize, n: usize, b: Mat<V::Elem>, to: *mut V::Elem, width: usize, next: isize) {
+unsafe fn copy_columns<V: Simd>(k: usize, n: usize, b: Mat<V::Elem>, to: *mut V::Elem, width: usize) {
     for p in 0..k {
         // SAFETY: the caller's contract: row p has n columns here, and LANES there.
         unsafe {
             let from = b.data.offset(p as isize * b.rs);
-            prefetch(from.wrapping_offset(next));
+            // Rows come too far apart for the processor to foresee: these columns
+            // of the k rows below are what the next call reads, or one soon after.
+            prefetch(from.wrapping_offset(k as isize * b.rs));
             let row = V::load_some(from, n);
             row.store(to.add(p * width));
         }
