@@ -59,9 +59,12 @@ pub trait Real:
     fn abs(self) -> Self;
     /// e^x.
     fn exp(self) -> Self;
-    /// e^-|x|, or 0 where that is below [`Scalar::MIN_POSITIVE`]: it takes less
-    /// than [`exp`](Real::exp).
-    fn decay(self) -> Self;
+    /// 1 / (1 + e^-x), or 0 where e^x is below [`Scalar::MIN_POSITIVE`].
+    fn sigmoid(self) -> Self;
+    /// 1 / (1 + 2^-x), or 0 where 2^x is below [`Scalar::MIN_POSITIVE`]: it takes
+    /// less than [`sigmoid`](Real::sigmoid), and is relatively accurate where
+    /// |x| is not large.
+    fn sigmoid2(self) -> Self;
     /// e^x - 1, accurate near 0.
     fn exp_m1(self) -> Self;
     /// Natural logarithm.
@@ -273,7 +276,7 @@ macro_rules! functions {
 }
 
 functions! {
-    exp decay exp_m1 exp2 ln ln_1p log2 log10 sin cos tan asin acos atan sinh cosh tanh asinh acosh atanh erf erfc normal_cdf;
+    exp sigmoid sigmoid2 exp_m1 exp2 ln ln_1p log2 log10 sin cos tan asin acos atan sinh cosh tanh asinh acosh atanh erf erfc normal_cdf;
     powf atan2 hypot;
     abs sqrt floor ceil round_ties_even trunc;
 }

@@ -1,7 +1,7 @@
 //! The functions of `f64`: most are those of the standard library or of `libm`,
 //! one number at a time.
 
-pub(crate) use super::math::f64::{decay, exp, tanh};
+pub(crate) use super::math::f64::{exp, sigmoid, sigmoid2, tanh};
 
 macro_rules! functions {
     ($($name:ident $f:expr;)*) => {

@@ -73,7 +73,7 @@ pub(super) unsafe fn lines<T: Scalar, const N: usize>(
 /// At most so many lines take each step together, and so many elements: the
 /// steps of one line wait for each other, those of different lines do not.
 pub(super) const LINES: usize = 16;
-const ELEMENTS: usize = 1024;
+const ELEMENTS: usize = 2048;
 
 /// The starts and lengths of groups of lines which take steps together.
 #[inline(always)]

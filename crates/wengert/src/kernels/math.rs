@@ -1,4 +1,4 @@
-//! exp and tanh without branches, so that loops over them become vector code
+//! exp, tanh and sigmoids without branches, so that loops over them become vector code
 //! for whatever instruction set the loop is compiled for.
 //!
 //! With `FMA` they use fused multiply-adds, which is faster by a third where
@@ -30,6 +30,7 @@ macro_rules! functions {
         limits $low:literal $normal:literal $high:literal
         ln2 $ln2_high:literal $ln2_low:literal
         exp $($exp:literal)*;
+        exp2 $($exp2:literal)*;
         tanh $flat:literal;
     ) => {
         pub(crate) mod $t {
@@ -86,13 +87,29 @@ macro_rules! functions {
                 if gone { 0.0 } else { y }
             }
 
-            /// e^-|x|, or 0 where that is below the smallest number which is
-            /// not subnormal.
+            /// 1 / (1 + e^-x), or 0 where e^x is below the smallest number
+            /// which is not subnormal.
             #[inline(always)]
-            pub(crate) fn decay<const FMA: bool>(x: $t) -> $t {
-                let x = -x.abs();
-                let (value, bits) = parts::<FMA>(x, $bias);
-                if x < $normal { 0.0 } else { value * power(bits) }
+            pub(crate) fn sigmoid<const FMA: bool>(x: $t) -> $t {
+                // Beyond this it rounds to 1. NaN passes.
+                let bounded = if x > -$normal { -$normal } else { x };
+                let (value, bits) = parts::<FMA>(-bounded, $bias);
+                let y = 1.0 / mul_add::<FMA>(value, power(bits), 1.0);
+                if x < $normal { 0.0 } else { y }
+            }
+
+            /// 1 / (1 + 2^-x), likewise.
+            #[inline(always)]
+            pub(crate) fn sigmoid2<const FMA: bool>(x: $t) -> $t {
+                const LOWEST: $t = 1.0 - $bias as $t;
+                let bounded = if x > -LOWEST { -LOWEST } else { x };
+                let round = ROUND + $bias as $t;
+                let shifted = round - bounded;
+                let r = (round - shifted) - bounded;
+                let q = polynomial!(r; $($exp2),*);
+                let value = mul_add::<FMA>(r, mul_add::<FMA>(r, q, std::$t::consts::LN_2), 1.0);
+                let y = 1.0 / mul_add::<FMA>(value, power(shifted.to_bits()), 1.0);
+                if x < LOWEST { 0.0 } else { y }
             }
 
             /// tanh x: m / (m + 2), where m = e^2|x| - 1 without cancellation.
@@ -116,6 +133,8 @@ functions! {
     // ln 2: nine bits, so that products with n are exact, and the rest.
     ln2 0.693_359_375 -2.121_944_4e-4
     exp 0.5 0.166_665_77 0.041_666_556 0.008_363_233 0.001_392_625_1;
+    // (2^r - 1 - r ln 2) / r², |r| <= 1/2
+    exp2 0.240_226_507 0.055_503_81 0.009_618_103 0.001_338_130_3 0.000_154_448_84;
     tanh 10.0;
 }
 
@@ -127,5 +146,8 @@ functions! {
     exp 0.5 0.166_666_666_666_666_71 0.041_666_666_666_666_67 0.008_333_333_333_326_083 0.001_388_888_888_888_371
         0.000_198_412_698_750_022_79 0.000_024_801_587_325_677_463 2.755_725_517_000_088_7e-6 2.755_727_347_871_858e-7
         2.510_531_272_962_21e-8 2.091_475_532_589_320_2e-9;
+    exp2 0.240_226_506_959_100_71 0.055_504_108_664_821_59 0.009_618_129_107_628_478 0.001_333_355_814_641_693_5
+        0.000_154_035_303_933_759_13 0.000_015_252_733_829_836_12 1.321_548_680_290_393_1e-6 1.017_806_244_584_577_4e-7
+        7.054_899_956_372_649e-9 4.454_960_598_186_518e-10 2.572_508_057_683_648_7e-11;
     tanh 20.0;
 }

@@ -11,7 +11,7 @@
 
 use std::f64::consts::{FRAC_PI_2, LN_2, LOG2_E, LOG10_E, PI};
 
-pub(crate) use super::math::f32::{decay, exp, tanh};
+pub(crate) use super::math::f32::{exp, sigmoid, sigmoid2, tanh};
 use super::math::f64::mul_add;
 
 /// 1.5 · 2^52: adding it leaves the nearest integer in the low bits.

@@ -35,13 +35,6 @@ fn c<T: Real>(value: f64) -> T {
     T::from_f64(value)
 }
 
-#[inline(always)]
-fn sigmoid<T: Real>(x: T) -> T {
-    // That does not overflow, so the tail keeps its precision.
-    let e = x.decay();
-    (if x < T::ZERO { e } else { T::ONE }) / (T::ONE + e)
-}
-
 /// 1 above 0, -1 below, 0 at 0, NaN at NaN.
 #[inline(always)]
 fn sign<T: Real>(x: T) -> T {
@@ -54,10 +47,12 @@ fn sign<T: Real>(x: T) -> T {
     }
 }
 
-/// 2 v(x), where v is what the tanh form of GELU takes the tanh of.
+/// (1 + tanh v) / 2 = sigmoid 2v, which does not cancel at the left, where v is
+/// what the tanh form of GELU takes the tanh of.
 #[inline(always)]
-fn gelu_inner<T: Real>(x: T) -> T {
-    x * (x * x).mul_add(c(2.0 * GELU[0] * GELU[1]), c(2.0 * GELU[0]))
+fn gelu_share<T: Real>(x: T) -> T {
+    const SCALE: f64 = 2.0 * std::f64::consts::LOG2_E * GELU[0];
+    (x * (x * x).mul_add(c(SCALE * GELU[1]), c(SCALE))).sigmoid2()
 }
 
 /// Beyond this, and long before, the tanh form of GELU is 0 or x to the bit, and
@@ -219,7 +214,7 @@ functions! {
     }
 
     Sigmoid "sigmoid" {
-        |x, _p| sigmoid(x);
+        |x, _p| x.sigmoid();
         from y |g, y, _p| g * (y * (T::ONE - y));
         curvature |e, y, _p| {
             let double = e.scale(y, 2.0);
@@ -228,7 +223,7 @@ functions! {
     }
     LogSigmoid "log_sigmoid" {
         |x, _p| -softplus(-x);
-        from x |g, x, _p| g * sigmoid(-x);
+        from x |g, x, _p| g * (-x).sigmoid();
         curvature |e, x, _p| {
             let hill = sigmoid_slope(e, x);
             Tensors(e.scale(hill, -1.0))
@@ -267,8 +262,8 @@ functions! {
         };
     }
     Silu "silu" {
-        |x, _p| x * sigmoid(x);
-        from x |g, x, _p| { let s = sigmoid(x); g * (s * (T::ONE + x * (T::ONE - s))) };
+        |x, _p| x * x.sigmoid();
+        from x |g, x, _p| { let s = x.sigmoid(); g * (s * (T::ONE + x * (T::ONE - s))) };
         curvature |e, x, _p| {
             // s (1 - s) (2 + x (1 - 2 s))
             let s = e.op(apply(Sigmoid, x));
@@ -285,7 +280,7 @@ functions! {
         |x, _p| x * softplus(x).tanh();
         from x |g, x, _p| {
             let t = softplus(x).tanh();
-            g * (t + x * sigmoid(x) * (T::ONE - t * t))
+            g * (t + x * x.sigmoid() * (T::ONE - t * t))
         };
         curvature |e, x, _p| {
             // u (2 + x (1 - s (1 + 2 t))), u = s (1 - t^2)
@@ -307,7 +302,7 @@ functions! {
     // ln(1 + e^x), and x itself above p
     Softplus "softplus" {
         |x, p| if x > p { x } else { softplus(x) };
-        from x |g, x, p| if x > p { g } else { g * sigmoid(x) };
+        from x |g, x, p| if x > p { g } else { g * x.sigmoid() };
         curvature |e, x, p| {
             let hill = sigmoid_slope(e, x);
             let above = e.op(with(AddScalar, x, -p));
@@ -342,14 +337,13 @@ functions! {
         };
     }
     GeluTanh "gelu_tanh" {
-        // (1 + tanh v) / 2 = sigmoid 2v, which does not cancel at the left.
-        |x, _p| x * sigmoid(gelu_inner(x));
+        |x, _p| x * gelu_share(x);
         from x |g, x, _p| {
-            let s = sigmoid(gelu_inner(x));
+            let s = gelu_share(x);
             // Finite, so that far out it is multiplied by 0 and no more.
             let square = if x * x > c(SATURATED * SATURATED) { c(SATURATED * SATURATED) } else { x * x };
             let slope = square.mul_add(c(6.0 * GELU[0] * GELU[1]), c(2.0 * GELU[0]));
-            g * (x * (s * (T::ONE - s))).mul_add(slope, s)
+            g * (x * slope).mul_add((-s).mul_add(s, s), s)
         };
         curvature |e, x, _p| {
             // (1 - t^2) (v' + x (v'' / 2 - t v'^2)), t = tanh v(x), where 1 - t^2
