@@ -390,7 +390,7 @@ fn sums_of_many_keep_their_digits() {
 #[test]
 fn far_out_nothing_is_infinity_times_0() {
     let tape = Tape::new();
-    let x = tape.tensor([1.3e13, -1.3e13, 1e20, -1e20, 5.0]).require_grad();
+    let x = tape.tensor([1.3e13, -1.3e13, f32::MAX, f32::MIN, 5.0]).require_grad();
     let y = x.gelu_tanh();
     let [slope] = y.sum().grad([x]);
     let [curvature] = slope.sum().grad([x]);
