@@ -39,8 +39,7 @@ macro_rules! by_hand {
 /// multiply-adds.
 #[inline(always)]
 fn sigmoid(x: f32) -> f32 {
-    let e = Real::decay(x);
-    (if x < 0.0 { e } else { 1.0 }) / (1.0 + e)
+    Real::sigmoid(x)
 }
 
 const CUBIC: f32 = 0.044_715;
