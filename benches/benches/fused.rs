@@ -35,13 +35,6 @@ macro_rules! by_hand {
     };
 }
 
-/// The logistic function, as the engine computes it where there are no fused
-/// multiply-adds.
-#[inline(always)]
-fn sigmoid(x: f32) -> f32 {
-    Real::sigmoid(x)
-}
-
 const CUBIC: f32 = 0.044_715;
 const ROOT: f32 = 2.0 * 0.797_884_6;
 
@@ -51,7 +44,7 @@ by_hand! {
         for (x, y) in x.chunks_exact(n).zip(y.chunks_exact_mut(n)) {
             for (((x, a), b), y) in x.iter().zip(a).zip(b).zip(y) {
                 let u = x * a + b;
-                *y = u * sigmoid(ROOT * (u + CUBIC * u * u * u));
+                *y = u * (ROOT * (u + CUBIC * u * u * u)).sigmoid();
             }
         }
     }
@@ -66,7 +59,7 @@ by_hand! {
         for ((x, g), dx) in x.chunks_exact(n).zip(g.chunks_exact(n)).zip(dx.chunks_exact_mut(n)) {
             for j in 0..n {
                 let u = x[j] * a[j] + b[j];
-                let s = sigmoid(ROOT * (u + CUBIC * u * u * u));
+                let s = (ROOT * (u + CUBIC * u * u * u)).sigmoid();
                 let du = g[j] * (s + u * s * (1.0 - s) * ROOT * (1.0 + 3.0 * CUBIC * u * u));
                 dx[j] = du * a[j];
                 da[j] += du * x[j];

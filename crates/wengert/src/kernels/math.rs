@@ -1,5 +1,5 @@
-//! exp, tanh and sigmoids without branches, so that loops over them become vector code
-//! for whatever instruction set the loop is compiled for.
+//! exp, tanh and sigmoids without branches, so that loops over them become
+//! vector code for whatever instruction set the loop is compiled for.
 //!
 //! With `FMA` they use fused multiply-adds, which is faster by a third where
 //! the processor has them, and a call to a library where not. Errors are
@@ -66,6 +66,17 @@ macro_rules! functions {
                 (value, bits)
             }
 
+            /// 2^r, and n + bias in the low bits, for -x = n + r and |r| <= 1/2.
+            #[inline(always)]
+            fn negative_parts2<const FMA: bool>(x: $t) -> ($t, $bits) {
+                let round = ROUND + $bias as $t;
+                let shifted = round - x;
+                let r = (round - shifted) - x;
+                let q = polynomial!(r; $($exp2),*);
+                let value = mul_add::<FMA>(r, mul_add::<FMA>(r, q, std::$t::consts::LN_2), 1.0);
+                (value, shifted.to_bits())
+            }
+
             /// 2^n, where the low bits are n + bias, in the exponent's range.
             #[inline(always)]
             fn power(bits: $bits) -> $t {
@@ -91,25 +102,24 @@ macro_rules! functions {
             /// which is not subnormal.
             #[inline(always)]
             pub(crate) fn sigmoid<const FMA: bool>(x: $t) -> $t {
-                // Beyond this it rounds to 1. NaN passes.
-                let bounded = if x > -$normal { -$normal } else { x };
-                let (value, bits) = parts::<FMA>(-bounded, $bias);
-                let y = 1.0 / mul_add::<FMA>(value, power(bits), 1.0);
-                if x < $normal { 0.0 } else { y }
+                sigmoid_by::<FMA>(x, $normal, |x| parts::<FMA>(-x, $bias))
             }
 
             /// 1 / (1 + 2^-x), likewise.
             #[inline(always)]
             pub(crate) fn sigmoid2<const FMA: bool>(x: $t) -> $t {
-                const LOWEST: $t = 1.0 - $bias as $t;
-                let bounded = if x > -LOWEST { -LOWEST } else { x };
-                let round = ROUND + $bias as $t;
-                let shifted = round - bounded;
-                let r = (round - shifted) - bounded;
-                let q = polynomial!(r; $($exp2),*);
-                let value = mul_add::<FMA>(r, mul_add::<FMA>(r, q, std::$t::consts::LN_2), 1.0);
-                let y = 1.0 / mul_add::<FMA>(value, power(shifted.to_bits()), 1.0);
-                if x < LOWEST { 0.0 } else { y }
+                sigmoid_by::<FMA>(x, 1.0 - $bias as $t, negative_parts2::<FMA>)
+            }
+
+            /// 1 / (1 + p(-x)) for the power p, of which `parts` are those at -x, and
+            /// which is subnormal below `lowest`.
+            #[inline(always)]
+            fn sigmoid_by<const FMA: bool>(x: $t, lowest: $t, parts: impl Fn($t) -> ($t, $bits)) -> $t {
+                // Beyond this it rounds to 1. NaN passes.
+                let bounded = if x > -lowest { -lowest } else { x };
+                let (value, bits) = parts(bounded);
+                let y = 1.0 / mul_add::<FMA>(value, power(bits), 1.0);
+                if x < lowest { 0.0 } else { y }
             }
 
             /// tanh x: m / (m + 2), where m = e^2|x| - 1 without cancellation.

@@ -343,7 +343,9 @@ functions! {
             // Finite, so that far out it is multiplied by 0 and no more.
             let square = if x * x > c(SATURATED * SATURATED) { c(SATURATED * SATURATED) } else { x * x };
             let slope = square.mul_add(c(6.0 * GELU[0] * GELU[1]), c(2.0 * GELU[0]));
-            g * (x * (-s).mul_add(s, s)).mul_add(slope, s)
+            // s (1 - s)
+            let hill = (-s).mul_add(s, s);
+            g * (x * hill).mul_add(slope, s)
         };
         curvature |e, x, _p| {
             // (1 - t^2) (v' + x (v'' / 2 - t v'^2)), t = tanh v(x), where 1 - t^2
