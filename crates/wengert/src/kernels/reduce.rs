@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 
 use super::fold::{Fold, Halves, Sum, tree, tree_of};
 use super::isa::{Isa, dispatched};
-use super::map;
+use super::map::{self, Elementwise};
 use super::nest::Nest;
 use super::{Out, Value};
 use crate::scalar::Scalar;
@@ -295,6 +295,15 @@ fn fold_together<T: Scalar, F: Fold<T>, const K: usize>(to: &mut [T], at: &impl 
             (0..left).for_each(|k| rows[k] = F::fold(rows[2 * k], rows[2 * k + 1]));
         }
         *to = F::fold(*to, rows[0]);
+    }
+}
+
+dispatched! {
+    /// `Σ f` of two runs of `n` elements.
+    pub(crate) unsafe fn sum_of<T: Scalar, F: Elementwise<T, 2>>(x: [*const T; 2], n: usize, f: F) -> T {
+        // SAFETY: `n` elements may be read from each.
+        let x = x.map(|x| unsafe { std::slice::from_raw_parts(x, n) });
+        tree_of::<T, Sum, 2>(x, |x| f.at::<FMA>(x))
     }
 }
 

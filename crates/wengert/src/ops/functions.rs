@@ -47,6 +47,18 @@ fn sign<T: Real>(x: T) -> T {
     }
 }
 
+/// `x`, from `-p` to `p`.
+#[inline(always)]
+fn limited<T: Real>(x: T, p: T) -> T {
+    if x > p {
+        p
+    } else if x < -p {
+        -p
+    } else {
+        x
+    }
+}
+
 /// (1 + tanh v) / 2 = sigmoid 2v, which does not cancel at the left, where v is
 /// what the tanh form of GELU takes the tanh of.
 #[inline(always)]
@@ -145,6 +157,16 @@ functions! {
         curvature |e, y, _p| Tensors(e.scale(y, -2.0));
     }
     Abs "abs" { |x, _p| x.abs(); from x |g, x, _p| g * sign(x); curvature |_e, _x, _p| Constant(0.0); }
+    // x² / 2 up to p, p (|x| - p / 2) beyond. NaN compares false and stays.
+    Huber "huber" {
+        |x, p| { let near = limited(x, p); near * (x - c::<T>(0.5) * near) };
+        from x |g, x, p| g * limited(x, p);
+        curvature |e, x, p| {
+            let size = e.op(apply(Abs, x));
+            let above = e.op(with(AddScalar, size, -p));
+            Tensors(e.op(apply(Negative, above)))
+        };
+    }
     Sign "sign" { |x, _p| sign(x); op |g, _x, _y, _p| apply(Zero, g); }
     Floor "floor" { |x, _p| x.floor(); op |g, _x, _y, _p| apply(Zero, g); }
     Ceil "ceil" { |x, _p| x.ceil(); op |g, _x, _y, _p| apply(Zero, g); }

@@ -23,22 +23,6 @@ pub(super) fn check_labels(
 }
 
 impl<'t, T: Scalar> Tensor<'t, T> {
-    /// The mean squared error, `mean((x - target)²)`.
-    ///
-    /// ```
-    /// # let tape = wengert::Tape::new();
-    /// assert_eq!(tape.tensor([1.0, 3.0]).mse_loss(tape.tensor([0.0, 0.0])).item(), 5.0);
-    /// ```
-    ///
-    /// # Panics
-    /// If the shapes differ: broadcasting a target is nearly always a mistake.
-    #[track_caller]
-    pub fn mse_loss(self, target: impl Operand<'t, T>) -> Self {
-        let target = self.operand(target);
-        self.same_shape("mse_loss", target);
-        (self - target).square().mean()
-    }
-
     /// Cross-entropy of logits `[.., classes]` with one class index per row,
     /// the mean over rows: `-mean(log_softmax(x)[row, label])`.
     ///

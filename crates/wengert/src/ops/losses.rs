@@ -77,7 +77,7 @@ impl<'t, T: Scalar> Tensor<'t, T> {
     }
 
     /// The length of the first axis.
-    fn batch(self) -> T {
+    pub(super) fn batch(self) -> T {
         T::from_f64(self.shape().first().map_or(1.0, |&n| n as f64))
     }
 
@@ -88,65 +88,10 @@ impl<'t, T: Scalar> Tensor<'t, T> {
     }
 
     #[track_caller]
-    fn target(self, op: &str, target: impl Operand<'t, T>) -> Self {
+    pub(super) fn target(self, op: &str, target: impl Operand<'t, T>) -> Self {
         let target = self.operand(target);
         self.same_shape(op, target);
         target
-    }
-
-    /// [`Tensor::mse_loss`] with a choice of reduction: `(x - target)²`.
-    ///
-    /// # Panics
-    /// If the shapes differ.
-    #[track_caller]
-    pub fn mse_loss_with(self, target: impl Operand<'t, T>, reduction: Reduction) -> Self {
-        let target = self.target("mse_loss", target);
-        (self - target).square().reduced(reduction)
-    }
-
-    /// `|x - target|`; derivative 0 where they are equal.
-    ///
-    /// # Panics
-    /// If the shapes differ.
-    #[track_caller]
-    pub fn l1_loss(self, target: impl Operand<'t, T>, reduction: Reduction) -> Self {
-        let target = self.target("l1_loss", target);
-        (self - target).abs().reduced(reduction)
-    }
-
-    /// `d² / 2` where `|d| <= delta`, `delta (|d| - delta / 2)` beyond, of
-    /// `d = x - target` (Huber, Ann. Math. Stat. 35, 1964).
-    ///
-    /// # Panics
-    /// If the shapes differ or `delta` is not positive.
-    #[track_caller]
-    pub fn huber_loss(self, target: impl Operand<'t, T>, delta: T, reduction: Reduction) -> Self {
-        assert!(delta > T::ZERO, "huber_loss: delta is {delta}");
-        let target = self.target("huber_loss", target);
-        (self - target).huber(delta).reduced(reduction)
-    }
-
-    /// Elementwise: `c (d - c / 2)`, where `c` is `d` limited to `delta`. No branch
-    /// is computed in vain, so none can spoil the gradient of the other.
-    #[track_caller]
-    fn huber(self, delta: T) -> Self {
-        let limited = self.clamp(-delta, delta);
-        limited * (self - limited * T::from_f64(0.5))
-    }
-
-    /// `d² / (2 beta)` where `|d| < beta`, `|d| - beta / 2` beyond, of
-    /// `d = x - target`; `|d|` if beta is 0.
-    ///
-    /// # Panics
-    /// If the shapes differ or `beta` is negative.
-    #[track_caller]
-    pub fn smooth_l1_loss(self, target: impl Operand<'t, T>, beta: T, reduction: Reduction) -> Self {
-        assert!(beta >= T::ZERO, "smooth_l1_loss: beta is {beta}");
-        if beta == T::ZERO {
-            return self.l1_loss(target, reduction);
-        }
-        let target = self.target("smooth_l1_loss", target);
-        ((self - target).huber(beta) / beta).reduced(reduction)
     }
 
     /// Binary cross-entropy of probabilities, `-(t ln x + (1 - t) ln(1 - x))`,

@@ -12,6 +12,7 @@ pub(crate) mod conv;
 pub(crate) mod convolve;
 pub(crate) mod custom;
 mod determinant;
+pub(crate) mod deviation;
 pub(crate) mod dual;
 pub(crate) mod einsum;
 mod elementwise;
@@ -48,6 +49,7 @@ use binary::Binary;
 use concat::Concat;
 use convolve::Convolve;
 use custom::Custom;
+use deviation::{Deviation, DeviationGrad};
 use extremes::Share;
 use fused::Fused;
 use index::{Take, Untake};
@@ -189,6 +191,8 @@ pub(crate) enum Op {
     Softmax(Softmax),
     SoftmaxGrad(SoftmaxGrad),
     Norm(Norm),
+    Deviation(Deviation),
+    DeviationGrad(DeviationGrad),
     Convolve(Convolve),
     MaxPool(MaxPool),
     Slice(Slice),
@@ -303,6 +307,8 @@ macro_rules! families {
             Op::Softmax($f) => $body,
             Op::SoftmaxGrad($f) => $body,
             Op::Norm($f) => $body,
+            Op::Deviation($f) => $body,
+            Op::DeviationGrad($f) => $body,
             Op::Convolve($f) => $body,
             Op::MaxPool($f) => $body,
             Op::Slice($f) => $body,
@@ -357,13 +363,14 @@ impl Op {
         match self {
             Op::Unary(_) | Op::UnaryGrad(_) | Op::Binary(_) | Op::Share(_) => true,
             Op::View(_) | Op::Matmul(_) | Op::Slice(_) | Op::Unslice(_) => true,
-            Op::Concat(_) | Op::Untake(_) | Op::MaxPool(_) | Op::Fused(_) => true,
+            Op::Concat(_) | Op::Untake(_) | Op::MaxPool(_) | Op::Fused(_) | Op::DeviationGrad(_) => true,
             Op::Reduce(f) => f.accumulates(),
             Op::Convolve(f) => f.accumulates(),
             Op::Leaf(_)
             | Op::Softmax(_)
             | Op::SoftmaxGrad(_)
             | Op::Norm(_)
+            | Op::Deviation(_)
             | Op::Take(_)
             | Op::Scan(_)
             | Op::Linalg(_)
