@@ -1,5 +1,6 @@
 //! The plain interpreter of derivative rules: it runs them at once.
 
+mod strips;
 mod sweep;
 
 use smallvec::SmallVec;
@@ -20,27 +21,31 @@ use crate::ops::{Emit, Id, Inferred, Interpreter, List, Op, Place, Values, reduc
 use crate::pool::Held;
 use crate::scalar::Scalar;
 use crate::shape::{Layout, zeros};
-use crate::singles::Singles;
 use crate::tape::Tape;
-pub(crate) use sweep::{Adjoint, Sweep};
+use strips::Strip;
+pub(crate) use sweep::{Adjoint, Sweep, sweep};
 
 /// The plain interpreter: an emitted op runs at once, straight into the
 /// adjoint of its target, and is not recorded.
-pub(crate) struct Plain<'a, T: Scalar> {
+///
+/// With `STRIPS`, tensors which have all rows of a [`Strip`] are seen as if they
+/// had only those of the strip.
+pub(crate) struct Plain<'a, T: Scalar, const STRIPS: bool = false> {
     tape: &'a Tape<T>,
-    sweep: Box<Sweep<T>>,
+    sweep: &'a mut Sweep<T>,
     grads: &'a mut Gradients<T>,
     /// The table of parameters which was met last, and its store's place in
     /// the gradients.
     store: Option<(u16, usize)>,
+    strip: Strip,
 }
 
-impl<T: Scalar> Values<T> for Plain<'_, T> {
+impl<T: Scalar, const STRIPS: bool> Values<T> for Plain<'_, T, STRIPS> {
     #[inline(always)]
     fn value(&self, id: Id) -> Value<'_, T> {
         // SAFETY: the adjoint and the temporaries are held until the rule ends.
         let held = |held| unsafe { self.sweep.pool.value(held) };
-        match id.place() {
+        self.seen(match id.place() {
             Place::Entry(_) => self.tape.value(id),
             Place::Temporary(i) => held(self.sweep.temporaries[i]),
             Place::Adjoint(i) => {
@@ -53,7 +58,7 @@ impl<T: Scalar> Values<T> for Plain<'_, T> {
                     tensor => held(tensor),
                 }
             }
-        }
+        })
     }
 
     #[inline(always)]
@@ -62,7 +67,7 @@ impl<T: Scalar> Values<T> for Plain<'_, T> {
     }
 }
 
-impl<T: Scalar> Emit for Plain<'_, T> {
+impl<T: Scalar, const STRIPS: bool> Emit for Plain<'_, T, STRIPS> {
     #[inline(always)]
     fn wants(&self, x: Id) -> bool {
         self.tape.entry(x).tracked
@@ -124,10 +129,10 @@ impl<T: Scalar> Emit for Plain<'_, T> {
         if !self.wants(x) {
             return;
         }
-        let layout = self.tape.value(x).layout;
+        let layout = self.layout(x);
         if let Op::View(view::View::Same { x: g }) = op {
-            let g = self.held(g);
-            if g != Held::NONE {
+            let (whole, g) = (self.is_whole(g), self.held(g));
+            if g != Held::NONE && !whole {
                 self.sweep.pool.retain(g);
                 return self.pass(x, g);
             }
@@ -152,7 +157,7 @@ impl<T: Scalar> Emit for Plain<'_, T> {
     }
 }
 
-impl<T: Scalar> Interpreter for Plain<'_, T> {
+impl<T: Scalar, const STRIPS: bool> Interpreter for Plain<'_, T, STRIPS> {
     fn custom(&mut self, op: Custom, y: Id, g: Id) {
         let tape = self.tape;
         // On the scope's tape, whose memory comes back at the end.
@@ -184,7 +189,7 @@ impl<T: Scalar> Interpreter for Plain<'_, T> {
         }
         // SAFETY: as in `give_shaped`; an input which stands twice has its
         // target twice, and the second time adds.
-        unsafe { op.backward(tape.machine.isa, tape, self.value(g), &targets) }
+        unsafe { op.backward(tape.machine.isa, self, self.value(g), &targets) }
     }
 
     #[inline(never)]
@@ -203,7 +208,7 @@ impl<T: Scalar> Interpreter for Plain<'_, T> {
     }
 }
 
-impl<'a, T: Scalar> Plain<'a, T> {
+impl<'a, T: Scalar, const STRIPS: bool> Plain<'a, T, STRIPS> {
     /// The tensor of the pool which is named, or none.
     #[inline(always)]
     fn held(&self, id: Id) -> Held {
@@ -224,6 +229,14 @@ impl<'a, T: Scalar> Plain<'a, T> {
         let b = self.value(b).layout;
         let ones = to.dims.iter().take_while(|&&dim| dim == 1).count();
         a.contiguous && b.contiguous && a.same_shape(b) && a.dims.ends_with(&to.dims[ones..])
+    }
+
+    /// Lets go of what a rule made; the last goes first.
+    #[inline(always)]
+    fn release_temporaries(&mut self) {
+        while let Some(t) = self.sweep.temporaries.pop() {
+            self.sweep.pool.release(t);
+        }
     }
 
     #[inline(always)]
@@ -304,7 +317,7 @@ impl<'a, T: Scalar> Plain<'a, T> {
 
     /// Contributes a temporary which has been computed, and lets go of it.
     fn pass(&mut self, x: Id, t: Held) {
-        let layout = self.tape.value(x).layout;
+        let layout = self.layout(x);
         // SAFETY: held until the end of this function.
         let from = unsafe { self.sweep.pool.value(t) };
         if !from.layout.same_shape(layout) {
@@ -314,7 +327,7 @@ impl<'a, T: Scalar> Plain<'a, T> {
             return self.give_shaped(x, &reduce::sum(t, mask, false));
         }
         let entry = self.tape.entry(x);
-        if !entry.single && !entry.is_leaf() && !self.is_pending(x) {
+        if !entry.single && !entry.is_leaf() && !self.is_pending(x) && !self.is_below(x) {
             // Only memory which is the pool's, or lasts as long as the sweep,
             // is handed over; the values of entries do.
             return self.set(x, t);
@@ -330,7 +343,8 @@ impl<'a, T: Scalar> Plain<'a, T> {
     #[inline(always)]
     fn out(&mut self, x: Id) -> Out<'a, T> {
         let (data, add) = self.target(x);
-        let layout = self.tape.value(x).layout;
+        let (data, add) = self.rows_of(x, data, add);
+        let layout = self.layout(x);
         Out { data, dims: layout.dims, len: layout.len, add }
     }
 
@@ -339,7 +353,7 @@ impl<'a, T: Scalar> Plain<'a, T> {
     #[inline(always)]
     fn handed_over(&mut self, x: Id, g: Id) -> Option<Out<'a, T>> {
         let (held, entry) = (self.held(g), self.tape.entry(x));
-        if held == Held::NONE || entry.is_leaf() || self.is_pending(x) {
+        if held == Held::NONE || entry.is_leaf() || self.is_pending(x) || self.is_below(x) || self.is_whole(g) {
             return None;
         }
         let data = self.sweep.pool.exclusive(held)?;
@@ -399,7 +413,7 @@ impl<'a, T: Scalar> Plain<'a, T> {
     /// Memory for the adjoint of an entry.
     #[inline(always)]
     fn fresh_adjoint(&mut self, x: Id) -> (Held, *mut T) {
-        let layout = self.tape.value(x).layout;
+        let layout = if self.is_below(x) { self.tape.value(x).layout } else { self.layout(x) };
         self.sweep.pool.fresh(match layout.contiguous {
             true => layout,
             false => self.tape.layouts().contiguous(layout.dims),
@@ -445,89 +459,4 @@ pub(crate) fn broadcast_axes(from: &[usize], to: &[usize]) -> u64 {
     let lead = to.len() - from.len();
     let added = |i: &usize| *i < lead || from[*i - lead] != to[*i];
     (0..to.len()).filter(added).fold(0, |mask, i| mask | 1 << i)
-}
-
-impl<T: Scalar> Plain<'_, T> {
-    /// Sweeps from the root down to the last entry which anything is pending
-    /// for. Indices are the topological order.
-    pub(crate) fn run(&mut self, root: Id, cotangent: Option<Id>) {
-        let tape = self.tape;
-        match cotangent {
-            Some(cotangent) => {
-                let cotangent = self.sweep.pool.view(tape.value(cotangent), Held::NONE);
-                self.pass(root, cotangent);
-            }
-            // SAFETY: the adjoint of the root, which has one element then.
-            None => unsafe { self.target(root).0.write(T::ONE) },
-        }
-        let mut index = root.index() + 1;
-        while self.sweep.pending > 0 {
-            index = self.singles(index);
-            if self.sweep.pending == 0 {
-                break;
-            }
-            index -= 1;
-            let (y, g) = (Id::entry(index), Id::adjoint(index));
-            let entry = tape.entry(y);
-            self.sweep.pending -= 1;
-            if entry.retained {
-                self.deposit(y, g);
-            }
-            entry.op.rule(self, y, g);
-            // The last temporary goes first.
-            while let Some(t) = self.sweep.temporaries.pop() {
-                self.sweep.pool.release(t);
-            }
-            let adjoint = self.held(g);
-            self.sweep.pool.release(adjoint);
-        }
-        while let Some(x) = self.sweep.leaves.pop() {
-            let (data, add) = self.gradient(x);
-            let adjoint = self.sweep.adjoints[x.index()].single.get();
-            // SAFETY: the one element of the leaf's gradient.
-            unsafe { *data = if add { *data + adjoint } else { adjoint } };
-        }
-    }
-
-    /// Sweeps on through ops on single numbers, and over entries without an
-    /// adjoint: down to where an adjoint waits for the other interpreter.
-    #[inline]
-    fn singles(&mut self, mut index: usize) -> usize {
-        while !self.is_pending(Id::entry(index - 1)) {
-            index -= 1;
-        }
-        if !self.tape.entry(Id::entry(index - 1)).single {
-            return index;
-        }
-        let Sweep { adjoints, stamp, pending, leaves, .. } = &mut *self.sweep;
-        // SAFETY: rules of elementwise ops record nothing; and the root has a
-        // handle, so what it was computed from may be read.
-        let singles =
-            unsafe { Singles::new(self.tape.machine.isa, self.tape.entries(), adjoints, *stamp, *pending, leaves) };
-        let (index, left) = singles.run(index);
-        *pending = left;
-        index
-    }
-
-    /// Copies the adjoint of an intermediate into the gradients.
-    fn deposit(&mut self, y: Id, adjoint: Id) {
-        let (data, add) = self.grads.leaf(y, self.value(adjoint).layout.len);
-        let from = self.value(adjoint);
-        let out = Out { data, dims: from.layout.dims, len: from.layout.len, add };
-        // SAFETY: the gradient of an entry of this shape.
-        unsafe { copy(self.tape.machine.isa, from, out) }
-    }
-}
-
-/// Adds the gradients of `root`, by a cotangent, to `grads`. Without one the
-/// root has one element, and its cotangent is 1.
-pub(crate) fn sweep<T: Scalar>(tape: &Tape<T>, root: Id, cotangent: Option<Id>, grads: &mut Gradients<T>) {
-    let mut sweep = tape.sweep.take().unwrap_or_default();
-    sweep.begin(root.index() + 1);
-    grads.begin(tape.id(), tape.epoch());
-    let mut plain = Plain { tape, sweep, grads, store: None };
-    T::sweep(&mut plain, root, cotangent);
-    let sweep = plain.sweep;
-    grads.end();
-    tape.sweep.set(Some(sweep));
 }

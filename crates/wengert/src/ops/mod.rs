@@ -378,6 +378,16 @@ impl Op {
         }
     }
 
+    /// Whether each row (along the first of so many axes) of the result depends
+    /// on the same rows of the operands alone.
+    pub(crate) fn is_by_rows(&self, rank: usize) -> bool {
+        match self {
+            Op::Unary(_) | Op::Binary(_) | Op::Fused(_) => true,
+            Op::Norm(f) => f.is_by_rows(rank),
+            _ => false,
+        }
+    }
+
     /// Emits the contributions of the adjoint `g` of the result `y` to the
     /// adjoints of the operands.
     #[inline(always)]

@@ -86,6 +86,11 @@ impl Norm {
         }
     }
 
+    /// [`Op::is_by_rows`]
+    pub(crate) fn is_by_rows(&self, rank: usize) -> bool {
+        matches!(self, Forward { .. }) && self.how().axes < rank
+    }
+
     /// What is normalised, if `x` has no gaps.
     fn rows<T: Scalar>(&self, x: Value<'_, T>) -> Rows<T> {
         let How { axes, centred, eps, .. } = *self.how();
