@@ -96,7 +96,7 @@ fn check<T: Scalar>(rows: usize, columns: usize, tolerance: f64) {
 
 #[test]
 fn gradients_are_those_of_the_recorded_sweep() {
-    // The last strip is shorter; and rows are few, many, or as long as a strip.
+    // The last strip is shorter; rows are few, many, or as long as a strip.
     let shapes = [(300, 1024), (40_000, 8), (130, 2112), (300, 1040)];
     for (rows, columns) in if cfg!(miri) { &shapes[..0] } else { &shapes[..] } {
         check::<f32>(*rows, *columns, 2e-5);

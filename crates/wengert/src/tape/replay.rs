@@ -54,7 +54,7 @@ impl<T: Scalar> Tape<T> {
     /// Runs every operation on the list again, in order and in the same
     /// memory, after some inputs were given new values. Parameters are read as
     /// they are now. The bits are those of recording it all afresh; what is
-    /// saved is the recording, which for small tensors is a fifth of a training
+    /// saved is the recording, which for small tensors is a quarter of a training
     /// step.
     ///
     /// All else stays as it was recorded: shapes, constants (`x * 2.0`), indices
