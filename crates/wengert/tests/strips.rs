@@ -62,8 +62,8 @@ fn functions<T: Scalar>() -> Vec<(&'static str, Function<T>)> {
     ]
 }
 
-fn check<T: Scalar>(rows: usize, columns: usize, tolerance: f64) {
-    for (name, function) in functions::<T>() {
+fn check<T: Scalar>(functions: &[(&str, Function<T>)], rows: usize, columns: usize, tolerance: f64) {
+    for (name, function) in functions {
         let tape = Tape::<T>::default();
         let wave = |dims: &[usize], step: f64| {
             let len: usize = dims.iter().product();
@@ -97,17 +97,21 @@ fn check<T: Scalar>(rows: usize, columns: usize, tolerance: f64) {
 #[test]
 fn gradients_are_those_of_the_recorded_sweep() {
     // The last strip is shorter; rows are few, many, or as long as a strip.
-    let shapes = [(300, 1024), (40_000, 8), (130, 2112), (300, 1040)];
-    for (rows, columns) in if cfg!(miri) { &shapes[..0] } else { &shapes[..] } {
-        check::<f32>(*rows, *columns, 2e-5);
-        check::<f64>(*rows, *columns, 1e-13);
+    let shapes = [(300, 1024), (40_000, 8), (130, 2112), (257, 1040)];
+    if cfg!(miri) {
+        // Much smaller tensors are cut there.
+        return check::<f32>(&functions()[..3], 129, 2, 1e-4);
+    }
+    for (rows, columns) in shapes {
+        check::<f32>(&functions(), rows, columns, 1e-4);
+        check::<f64>(&functions(), rows, columns, 1e-12);
     }
 }
 
 #[test]
 fn intermediates_which_are_retained() {
     let tape = Tape::<f32>::new();
-    let x = tape.full([1000, 512], 0.5).require_grad();
+    let x = tape.full(if cfg!(miri) { [130, 4] } else { [1000, 512] }, 0.5).require_grad();
     let y = x * 2.0;
     let z = y.square().retain_grad();
     let grads = z.tanh().sum().backward();

@@ -14,9 +14,11 @@ use crate::scalar::Scalar;
 use crate::shape::{Dims, Layout};
 
 /// Tensors of fewer bytes than this stay in the second-level cache whole.
-const LARGE: usize = 1 << 20;
+const LARGE: usize = (1 << 20) / SMALLER;
 /// The bytes of a strip, of which a rule works with three or four.
-const STRIP: usize = 1 << 17;
+const STRIP: usize = (1 << 17) / SMALLER;
+/// Miri would take hours for large tensors.
+const SMALLER: usize = if cfg!(miri) { 1 << 10 } else { 1 };
 /// Strips are of so many rows, or of a multiple: sums over rows are made of
 /// sums over so many (and rounded as often as those of a normalisation).
 const ROWS: usize = 64;
