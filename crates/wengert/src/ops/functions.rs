@@ -50,13 +50,7 @@ fn sign<T: Real>(x: T) -> T {
 /// `x`, from `-p` to `p`.
 #[inline(always)]
 fn limited<T: Real>(x: T, p: T) -> T {
-    if x > p {
-        p
-    } else if x < -p {
-        -p
-    } else {
-        x
-    }
+    rows::AtMost::value(rows::AtLeast::value(x, -p), p)
 }
 
 /// (1 + tanh v) / 2 = sigmoid 2v, which does not cancel at the left, where v is

@@ -1,6 +1,6 @@
 //! Losses.
 
-use super::binary;
+use super::losses::Reduction;
 use crate::error::{Error, raise};
 use crate::scalar::Scalar;
 use crate::shape::Dims;
@@ -91,8 +91,6 @@ impl<'t, T: Scalar> Tensor<'t, T> {
     #[doc(alias = "bce_with_logits")]
     #[track_caller]
     pub fn binary_cross_entropy_with_logits(self, target: impl Operand<'t, T>) -> Self {
-        let target = self.operand(target);
-        self.same_shape("binary_cross_entropy_with_logits", target);
-        self.record(binary::op(binary::Function::BceWithLogits, self.id(), target.id())).mean()
+        self.binary_cross_entropy_with_logits_with(target, None, None, Reduction::Mean)
     }
 }

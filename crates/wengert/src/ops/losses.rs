@@ -82,7 +82,7 @@ impl<'t, T: Scalar> Tensor<'t, T> {
     }
 
     #[track_caller]
-    pub(super) fn same_shape(self, op: &str, target: Self) {
+    fn same_shape(self, op: &str, target: Self) {
         let (a, b) = (self.shape(), target.shape());
         assert!(a == b, "{op}: input and target differ in shape: {a:?} and {b:?}");
     }

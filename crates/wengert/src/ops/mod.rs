@@ -388,6 +388,18 @@ impl Op {
         }
     }
 
+    /// [`Op::rule`] of an op by rows, for an interpreter which meets no other
+    /// and need not be compiled for all.
+    pub(crate) fn rule_by_rows<E: Interpreter>(self, e: &mut E, y: Id, g: Id) {
+        match self {
+            Op::Unary(f) => f.rule(e, y, g),
+            Op::Binary(f) => f.rule(e, y, g),
+            Op::Fused(f) => f.rule(e, y, g),
+            Op::Norm(f) => f.rule(e, y, g),
+            other => unreachable!("{} is not by rows", other.name()),
+        }
+    }
+
     /// Emits the contributions of the adjoint `g` of the result `y` to the
     /// adjoints of the operands.
     #[inline(always)]

@@ -9,7 +9,7 @@
 use super::Plain;
 use crate::entries::Entry;
 use crate::kernels::Value;
-use crate::ops::{Id, Op, Values};
+use crate::ops::{Id, Values};
 use crate::scalar::Scalar;
 use crate::shape::{Dims, Layout};
 
@@ -36,7 +36,7 @@ pub(super) struct Strip {
     count: usize,
     /// The first entry of the run and the last, whose adjoint is whole.
     low: usize,
-    top: Option<Id>,
+    top: usize,
 }
 
 /// A tensor below a run, to whose rows the run contributes.
@@ -86,7 +86,7 @@ impl<'a, T: Scalar, const STRIPS: bool> Plain<'a, T, STRIPS> {
     /// Whether an adjoint is whole beside others which are strips.
     #[inline(always)]
     pub(super) fn is_whole(&self, g: Id) -> bool {
-        STRIPS && self.strip.top == Some(g)
+        STRIPS && g == Id::adjoint(self.strip.top)
     }
 
     /// Whether the adjoint of an entry is whole, as it outlasts the run.
@@ -140,15 +140,15 @@ impl<T: Scalar> Plain<'_, T> {
         if rows < 2 * step {
             return None;
         }
-        let mut strip = Strip { rank, rows, top: Some(Id::adjoint(top.index())), ..Strip::default() };
-        strip.low = self.first_of_run(top, &strip)?;
+        let mut strip = Strip { rank, rows, top: top.index(), ..Strip::default() };
+        let low = self.first_of_run(&strip)?;
+        strip.low = low;
 
-        let low = strip.low;
         self.sweep.below.clear();
         let mut plain = Plain::<T, true> { tape, sweep: self.sweep, grads: self.grads, store: self.store, strip };
         for first in (0..rows).step_by(step) {
             (plain.strip.first, plain.strip.count) = (first, step.min(rows - first));
-            plain.sweep_strip(top);
+            plain.sweep_strip();
         }
         self.sweep.pending -= 1;
         let adjoint = self.held(Id::adjoint(top.index()));
@@ -156,16 +156,16 @@ impl<T: Scalar> Plain<'_, T> {
         Some(low)
     }
 
-    /// The first entry of the run which ends with `top`, if that has more.
-    fn first_of_run(&self, top: Id, strip: &Strip) -> Option<usize> {
+    /// The first entry of the run which ends with the strip's, if it has more.
+    fn first_of_run(&self, strip: &Strip) -> Option<usize> {
         let tape = self.tape;
         // Operands are broadcast to the result: they have all rows, or are the
         // same for all of them.
         let joins = |entry: &Entry<T>| {
             strip.cuts(tape.layout(entry).dims) && entry.op.is_by_rows(strip.rank) && !entry.retained
         };
-        let mut low = top.index();
-        if !joins(&tape.entry(top)) {
+        let mut low = strip.top;
+        if !joins(&tape.entry(Id::entry(low))) {
             return None;
         }
         for index in (0..low).rev().take(SPAN) {
@@ -179,28 +179,22 @@ impl<T: Scalar> Plain<'_, T> {
             }
             low = index;
         }
-        (low < top.index()).then_some(low)
+        (low < strip.top).then_some(low)
     }
 }
 
 impl<T: Scalar> Plain<'_, T, true> {
     /// Runs the rules of a run for one strip.
-    fn sweep_strip(&mut self, top: Id) {
-        for index in (self.strip.low..=top.index()).rev() {
+    fn sweep_strip(&mut self) {
+        for index in (self.strip.low..=self.strip.top).rev() {
             let (y, g) = (Id::entry(index), Id::adjoint(index));
             let entry = self.tape.entry(y);
             if entry.is_leaf() || !self.is_pending(y) {
                 continue;
             }
-            match entry.op {
-                Op::Unary(op) => op.rule(self, y, g),
-                Op::Binary(op) => op.rule(self, y, g),
-                Op::Norm(op) => op.rule(self, y, g),
-                Op::Fused(op) => op.rule(self, y, g),
-                op => unreachable!("{} is not by rows", op.name()),
-            }
+            entry.op.rule_by_rows(self, y, g);
             self.release_temporaries();
-            if y != top {
+            if !self.is_whole(g) {
                 let adjoint = self.sweep.adjoints[index].take();
                 self.sweep.pool.release(adjoint);
                 self.sweep.pending -= 1;
