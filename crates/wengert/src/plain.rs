@@ -11,6 +11,7 @@ use crate::kernels::map::copy;
 use crate::kernels::reduce::{product_with_row, sum_of_products};
 use crate::kernels::{Out, Value};
 use crate::layouts::Layouts;
+use crate::ops::attention::Attend;
 use crate::ops::binary::{Binary, Function};
 use crate::ops::custom::Custom;
 use crate::ops::fused::Fused;
@@ -190,6 +191,13 @@ impl<T: Scalar, const STRIPS: bool> Interpreter for Plain<'_, T, STRIPS> {
         // SAFETY: as in `give_shaped`; an input which stands twice has its
         // target twice, and the second time adds.
         unsafe { op.backward(tape.machine.isa, self, self.value(g), &targets) }
+    }
+
+    #[inline(never)]
+    fn attend(&mut self, op: Attend, g: Id) {
+        let to = op.operands().map(|x| self.wants(x).then(|| self.out(x)));
+        // SAFETY: as in `fused`.
+        unsafe { op.backward(self, self.value(g), to, &self.tape.machine) }
     }
 
     #[inline(never)]

@@ -4,6 +4,7 @@ use std::panic::Location;
 
 use smallvec::SmallVec;
 
+use crate::ops::attention::Attend;
 use crate::ops::custom::Custom;
 use crate::ops::fused::Fused;
 use crate::ops::norm::Norm;
@@ -100,6 +101,10 @@ impl<T: Scalar> Interpreter for Recorder<'_, T> {
     fn fused(&mut self, op: Fused, g: Id) {
         let wants: SmallVec<[Id; 8]> = op.operands().filter(|&x| self.wants(x)).collect();
         op.record(self.tape, g, |x| wants.contains(&x), |x, contribution| self.give(x, view::same(contribution)));
+    }
+
+    fn attend(&mut self, op: Attend, g: Id) {
+        op.one_by_one(self, g);
     }
 
     fn norm(&mut self, op: Norm, g: Id) {

@@ -8,6 +8,7 @@
 //!   `data[..len]`, and overlaps no input (`map` has the one exception);
 //! * shapes have been checked by the op's layout inference.
 
+pub(crate) mod attention;
 pub(crate) mod double;
 pub(crate) mod fold;
 pub(crate) mod fused;

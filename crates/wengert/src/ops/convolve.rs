@@ -4,7 +4,7 @@
 use std::mem::MaybeUninit;
 
 use super::{Emit, Id, Inferred, Op, Ref, Values, reduce};
-use crate::kernels::gemm::{self, Mat};
+use crate::kernels::gemm::{self, Mat, Skip};
 use crate::kernels::windows::{Windows, scatter};
 use crate::kernels::{Machine, Out, Value, with_runs};
 use crate::scalar::Scalar;
@@ -67,7 +67,7 @@ impl<T: Scalar> Work<'_, T> {
         let Machine { isa, gemm, .. } = self.machine;
         let start = add.then_some(rows(to.cast_const(), n));
         // SAFETY: the caller's contract.
-        unsafe { gemm::gemm(gemm.get(), *isa, m, n, k, a, b, to, n as isize, start, self.scratch) }
+        unsafe { gemm::gemm(gemm.get(), *isa, m, n, k, a, b, to, n as isize, start, Skip::Nothing, self.scratch) }
     }
 
     /// The columns of the channels of one group, from its first image.

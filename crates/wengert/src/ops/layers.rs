@@ -1,31 +1,11 @@
 //! What layers of networks compute: normalisation, embedding, dropout,
-//! attention, recurrent cells.
+//! recurrent cells.
 
 use rand::{Rng, RngExt};
 
-use crate::kernels::softmax::Mask;
 use crate::scalar::Scalar;
 use crate::shape::Dims;
 use crate::tensor::Tensor;
-
-/// What [`Tensor::attention`] takes beside queries, keys and values.
-#[derive(Clone, Copy)]
-pub struct Attention<'t, T: Scalar = f32> {
-    /// Added to the scores, `[.., queries, keys]` or what broadcasts to it.
-    pub bias: Option<Tensor<'t, T>>,
-    /// A mask of the same shape: 0 where a query may not look.
-    pub allowed: Option<Tensor<'t, T>>,
-    /// Query `i` may look at keys up to `i`.
-    pub causal: bool,
-    /// The factor of the scores; `1 / sqrt(features)` by default.
-    pub scale: Option<T>,
-}
-
-impl<T: Scalar> Default for Attention<'_, T> {
-    fn default() -> Self {
-        Attention { bias: None, allowed: None, causal: false, scale: None }
-    }
-}
 
 /// The parameters of a recurrent cell of `hidden` units and `gates` gates:
 /// weights are stored the way they multiply, `[in, gates · hidden]`.
@@ -214,46 +194,6 @@ impl<'t, T: Scalar> Tensor<'t, T> {
         let factor = T::from_f64(if p < 1.0 { 1.0 / (1.0 - p) } else { 0.0 });
         let mask = self.tape().fill(self.shape(), |_| if rng.random_bool(p) { T::ZERO } else { factor });
         self * mask
-    }
-
-    /// `softmax(q kᵀ scale + bias) v` of queries `[.., l, e]`, keys `[.., s, e]`
-    /// and values `[.., s, f]`: `[.., l, f]`. A query which may look at nothing
-    /// gives 0, with gradients of 0 (Vaswani et al., arXiv:1706.03762).
-    ///
-    /// ```
-    /// # use wengert::Attention;
-    /// # let tape = wengert::Tape::new();
-    /// let x = tape.tensor([[1.0, 0.0], [0.0, 1.0]]);
-    /// let y = x.attention(x, x, Attention { causal: true, ..Attention::default() });
-    /// assert_eq!(y.to_vec()[..2], [1.0, 0.0]);
-    /// ```
-    ///
-    /// # Panics
-    /// If the shapes do not fit.
-    #[doc(alias = "scaled_dot_product_attention")]
-    #[track_caller]
-    pub fn attention(self, keys: Self, values: Self, options: Attention<'t, T>) -> Self {
-        let (q, k, v) = (self.shape(), keys.shape(), values.shape());
-        let ranks = q.len() >= 2 && k.len() >= 2 && v.len() >= 2;
-        assert!(ranks, "attention: needs [.., length, features], got {q:?}, {k:?} and {v:?}");
-        let fits = q[q.len() - 1] == k[k.len() - 1] && k[k.len() - 2] == v[v.len() - 2];
-        assert!(fits, "attention: queries {q:?}, keys {k:?} and values {v:?} do not fit");
-        let Attention { bias, allowed, causal, scale } = options;
-        let scale = scale.unwrap_or_else(|| T::from_f64(1.0 / (q[q.len() - 1] as f64).sqrt()));
-        let mut scores = (self * scale).matmul(keys.t());
-        if let Some(bias) = bias {
-            scores = scores + bias;
-        }
-        if let Some(allowed) = allowed {
-            scores = scores.where_mask(allowed, T::NEG_INFINITY);
-        }
-        // A query which may look at nothing has scores of -∞ alone.
-        let mask = match (causal, bias.is_some() || allowed.is_some()) {
-            (true, _) => Mask::Future,
-            (false, true) => Mask::Infinities,
-            (false, false) => Mask::Nothing,
-        };
-        scores.softmax_masked(mask).matmul(values)
     }
 
     /// The next hidden state of an Elman cell: `tanh(x W + b + h U + c)`, of

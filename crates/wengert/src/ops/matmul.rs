@@ -1,8 +1,8 @@
 //! Matrix products.
 
 use super::{Id, Inferred, Interpreter, Op, Values, reduce};
-use crate::kernels::gemm::Mat;
 use crate::kernels::gemm::split::{Blocks, Product};
+use crate::kernels::gemm::{Mat, Skip};
 use crate::kernels::map::copy;
 use crate::kernels::nest::Nest;
 use crate::kernels::{Machine, Out, Value};
@@ -140,7 +140,17 @@ impl Matmul {
             Some(row) => Some(Mat { data: row.data, rs: 0, cs: 1 }),
             None => out.add.then_some(Mat { data: c.cast_const(), rs: rsc, cs: 1 }),
         };
-        Product { backend, isa, shape: [m, n, k], a: self.a.first(a), b: self.b.first(b), c, rsc, start }
+        Product {
+            backend,
+            isa,
+            shape: [m, n, k],
+            a: self.a.first(a),
+            b: self.b.first(b),
+            c,
+            rsc,
+            start,
+            skip: Skip::Nothing,
+        }
     }
 
     /// Products of several matrices, and those which are cut.

@@ -6,6 +6,7 @@
 //! has a wildcard arm, so an op without a rule does not compile.
 
 pub(crate) mod arrange;
+pub(crate) mod attention;
 pub(crate) mod binary;
 pub(crate) mod concat;
 pub(crate) mod conv;
@@ -45,6 +46,7 @@ use crate::layouts::Layouts;
 use crate::scalar::Scalar;
 use crate::shape::{Dims, Layout, broadcast};
 
+use attention::Attend;
 use binary::Binary;
 use concat::Concat;
 use convolve::Convolve;
@@ -190,6 +192,7 @@ pub(crate) enum Op {
     Matmul(Matmul),
     Softmax(Softmax),
     SoftmaxGrad(SoftmaxGrad),
+    Attend(Attend),
     Norm(Norm),
     Deviation(Deviation),
     DeviationGrad(DeviationGrad),
@@ -286,6 +289,8 @@ pub(crate) trait Interpreter: Emit {
     fn custom(&mut self, op: Custom, y: Id, g: Id);
     /// Runs the derivative of a fused op.
     fn fused(&mut self, op: Fused, g: Id);
+    /// Runs the derivative of attention, as that of [`norm`](Interpreter::norm).
+    fn attend(&mut self, op: Attend, g: Id);
     /// Runs the derivative of a normalisation, to all inputs at once or recorded
     /// one by one.
     fn norm(&mut self, op: Norm, g: Id);
@@ -306,6 +311,7 @@ macro_rules! families {
             Op::Matmul($f) => $body,
             Op::Softmax($f) => $body,
             Op::SoftmaxGrad($f) => $body,
+            Op::Attend($f) => $body,
             Op::Norm($f) => $body,
             Op::Deviation($f) => $body,
             Op::DeviationGrad($f) => $body,
@@ -362,7 +368,7 @@ impl Op {
     pub(crate) fn accumulates(&self) -> bool {
         match self {
             Op::Unary(_) | Op::UnaryGrad(_) | Op::Binary(_) | Op::Share(_) => true,
-            Op::View(_) | Op::Matmul(_) | Op::Slice(_) | Op::Unslice(_) => true,
+            Op::View(_) | Op::Matmul(_) | Op::Attend(_) | Op::Slice(_) | Op::Unslice(_) => true,
             Op::Concat(_) | Op::Untake(_) | Op::MaxPool(_) | Op::Fused(_) | Op::DeviationGrad(_) => true,
             Op::Reduce(f) => f.accumulates(),
             Op::Convolve(f) => f.accumulates(),

@@ -30,6 +30,16 @@ pub(crate) struct SoftmaxGrad {
     kind: Kind,
 }
 
+/// Softmax over the last of so many axes, masked.
+pub(crate) fn masked(x: Id, rank: usize, mask: Mask) -> Op {
+    Op::Softmax(Softmax { x, axis: rank as u8 - 1, kind: Kind::Plain(mask) })
+}
+
+/// The cotangent `g` through [`masked`], whose result is `y`.
+pub(crate) fn masked_grad(g: Id, y: Id, rank: usize, mask: Mask) -> Op {
+    Op::SoftmaxGrad(SoftmaxGrad { g, y, axis: rank as u8 - 1, kind: Kind::Plain(mask) })
+}
+
 impl Softmax {
     pub(crate) fn name(&self) -> &'static str {
         if self.kind == Kind::Log { "log_softmax" } else { "softmax" }
@@ -154,11 +164,5 @@ impl<'t, T: Scalar> Tensor<'t, T> {
     pub fn log_softmax(self, axis: isize) -> Self {
         let axis = shape::axis("log_softmax", axis, self.rank()) as u8;
         self.record(Op::Softmax(Softmax { x: self.id(), axis, kind: Kind::Log }))
-    }
-
-    /// [`Tensor::softmax`] over the last axis, masked.
-    #[track_caller]
-    pub(super) fn softmax_masked(self, mask: Mask) -> Self {
-        self.record(Op::Softmax(Softmax { x: self.id(), axis: self.rank() as u8 - 1, kind: Kind::Plain(mask) }))
     }
 }

@@ -4,9 +4,9 @@ use core::mem::MaybeUninit;
 
 use super::dots::Dots;
 use super::kernels::Kernels;
-use super::plan::{Plan, dot_columns, one_packed_tile, takes_dots, whole_columns};
+use super::plan::{Plan, Shape, dot_columns, one_packed_tile, takes_dots, whole_columns};
 use super::tile::Tile;
-use super::{GemmScalar, Mat, begin};
+use super::{GemmScalar, Mat, Skip, begin};
 
 /// What a block of columns in [`dots`] may take, in bytes: it is read again for
 /// every few rows, and should stay in a second-level cache.
@@ -21,6 +21,7 @@ struct Output<T> {
     c: *mut T,
     rs: isize,
     start: Option<Mat<T>>,
+    skip: Skip,
 }
 
 impl<T> Output<T> {
@@ -32,13 +33,40 @@ impl<T> Output<T> {
     unsafe fn from(self, i: usize, j: usize) -> Self {
         // SAFETY: the caller's contract.
         let c = unsafe { self.c.offset(i as isize * self.rs).add(j) };
-        Output { c, start: self.start.map(|start| start.from(i, j)), ..self }
+        Output { c, start: self.start.map(|start| start.from(i, j)), skip: self.skip.from(i, j), ..self }
+    }
+
+    /// The same with the products from the term `p` on, which are added to `sum`.
+    fn onwards(self, p: usize, sum: Mat<T>) -> Self {
+        match p {
+            0 => self,
+            _ => Output { start: Some(sum), skip: self.skip.onwards(p), ..self },
+        }
     }
 
     /// The tile of C which begins here.
     fn tile(self, k: usize, a: Mat<T>, b: *const T, b_rs: isize, last: usize) -> Tile<T> {
         let (start, start_rs) = self.start.map_or((core::ptr::null(), 0), |start| (start.data, start.rs));
         Tile { k, a, b, b_rs, c: self.c, c_rs: self.rs, last, start, start_rs }
+    }
+
+    /// Computes a tile of so many rows from row `i` on, and its first columns,
+    /// without the terms which need not be added.
+    ///
+    /// # Safety
+    ///
+    /// As for [`gemm`]; C has this tile.
+    #[inline(always)]
+    unsafe fn run(self, shape: &Shape<T>, mut tile: Tile<T>, i: usize, rows: usize) {
+        if let Some(terms) = self.skip.terms(i, rows, tile.k) {
+            if self.skip != Skip::Nothing {
+                tile.k = terms.len();
+                tile.a = tile.a.from(0, terms.start);
+                tile.b = tile.b.wrapping_offset(terms.start as isize * tile.b_rs);
+            }
+            // SAFETY: the caller's contract.
+            unsafe { (shape.tiles[rows - 1])(&tile) }
+        }
     }
 }
 
@@ -56,6 +84,7 @@ pub(super) unsafe fn gemm<T: GemmScalar>(
     c: *mut T,
     rsc: isize,
     start: Option<Mat<T>>,
+    skip: Skip,
     scratch: &mut [MaybeUninit<T>],
 ) {
     // SAFETY: the caller's contract, passed on; the transpose of C = A B is
@@ -72,7 +101,7 @@ pub(super) unsafe fn gemm<T: GemmScalar>(
             // The one element of a row stands for all rows, which are columns now.
             begin([m, 1], c, 1, start);
             let start = start.map(|_| Mat { data: c.cast_const(), rs: 1, cs: 1 });
-            let output = Output { c, rs: 1, start };
+            let output = Output { c, rs: 1, start, skip: Skip::Nothing };
             return tiles(kernels, [1, m, k], b.transposed(), a.transposed(), output, scratch);
         }
         let last = dot_columns(kernels, [m, n, k], a.cs);
@@ -90,7 +119,7 @@ pub(super) unsafe fn gemm<T: GemmScalar>(
             let d = Dots { n: last, k, a: a.data, a_rs: a.rs, b: copied, b_cs, c, c_rs: rsc, c_cs: 1, start };
             dots(kernels, last, d.transposed(m));
         }
-        tiles(kernels, [m, n, k], a, b, Output { c, rs: rsc, start }, scratch);
+        tiles(kernels, [m, n, k], a, b, Output { c, rs: rsc, start, skip }, scratch);
     }
 }
 
@@ -131,7 +160,7 @@ pub(super) unsafe fn at_once<T: GemmScalar>(
     }
     let Some((kernels, shape)) = kernels.one_tile(m, n) else { return false };
     let last = kernels.last(&shape, n);
-    let output = Output { c, rs: rsc, start };
+    let output = Output { c, rs: rsc, start, skip: Skip::Nothing };
     // SAFETY: the caller's contract: these are all rows and columns.
     unsafe { (shape.tiles[m - 1])(&output.tile(k, a, b.data, b.rs, last)) }
     true
@@ -217,7 +246,7 @@ unsafe fn blocks_of_tiles<T: GemmScalar>(
     let plan = Plan::new(kernels, [m, n, k], a.cs, (b.rs, b.cs));
     // The first terms are added to the start, the others to what is there then.
     let sum = Mat { data: c.c.cast_const(), rs: c.rs, cs: 1 };
-    let sums = |pc| if pc == 0 { c } else { Output { start: Some(sum), ..c } };
+    let sums = |pc| c.onwards(pc, sum);
     // A shallow last block would read and write C for little.
     let depth = equal(k, plan.kc);
     if !plan.pack_b {
@@ -336,14 +365,17 @@ unsafe fn down<T: GemmScalar>(kernels: &Kernels<T>, [m, n, k]: [usize; 3], a: Ma
         let next = if m > 2 * height && apart { width.min(n - j - width) } else { 0 };
         let part = if next > 0 { k.div_ceil(m.div_ceil(height)) } else { 0 };
         // SAFETY: the caller's contract: this is in the first row.
-        let mut tile = unsafe { c.from(0, j) }.tile(k, a, b.data, b.rs, kernels.last(&shape, width));
+        let c = unsafe { c.from(0, j) };
+        let mut tile = c.tile(k, a, b.data, b.rs, kernels.last(&shape, width));
+        let mut i = 0;
         for (t, rows) in even(m, height).enumerate() {
             if t * part < k && next > 0 {
                 b.from(t * part, width).ask(part.min(k - t * part), next);
             }
             // SAFETY: the caller's contract: these rows and columns exist.
-            unsafe { (shape.tiles[rows - 1])(&tile) }
+            unsafe { c.run(&shape, tile, i, rows) }
             tile.move_down(rows);
+            i += rows;
         }
         j += width;
     }
@@ -368,7 +400,8 @@ unsafe fn across<T: GemmScalar>(kernels: &Kernels<T>, [m, n, k]: [usize; 3], row
             unsafe {
                 let last = kernels.last(&shape, width);
                 let b_rs = kernels.padded(width) as isize;
-                (shape.tiles[tile_rows - 1])(&c.from(i, j).tile(k, a, b.wrapping_add(j * k), b_rs, last));
+                let c = c.from(i, j);
+                c.run(&shape, c.tile(k, a, b.wrapping_add(j * k), b_rs, last), 0, tile_rows);
             }
             j += width;
         }

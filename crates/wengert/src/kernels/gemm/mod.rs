@@ -29,7 +29,7 @@ mod tile;
 mod x86;
 
 use core::mem::MaybeUninit;
-use core::ops::{Add, Mul};
+use core::ops::{Add, Mul, Range};
 
 use crate::arena::CACHE_LINE;
 pub(crate) use crate::kernels::isa::Isa;
@@ -44,12 +44,12 @@ pub(crate) struct Mat<T> {
 }
 
 impl<T> Mat<T> {
-    fn transposed(self) -> Self {
+    pub(crate) fn transposed(self) -> Self {
         Mat { data: self.data, rs: self.cs, cs: self.rs }
     }
 
     /// From row `i` and column `j` on; anything at or past the end is never read.
-    fn from(self, i: usize, j: usize) -> Self {
+    pub(crate) fn from(self, i: usize, j: usize) -> Self {
         let offset = i as isize * self.rs + j as isize * self.cs;
         self.at(offset)
     }
@@ -66,6 +66,58 @@ impl<T> Mat<T> {
     /// The matrix which begins so many elements further on.
     pub(crate) fn at(self, offset: isize) -> Self {
         Mat { data: self.data.wrapping_offset(offset), ..self }
+    }
+}
+
+/// What need not be computed of a product, since a matrix is triangular. It may
+/// be computed all the same.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) enum Skip {
+    #[default]
+    Nothing,
+    /// C is wanted, of row i, up to column i + d. The others may be left as they
+    /// are.
+    AboveC(isize),
+    /// A is 0, in row i, after column i + d.
+    AboveA(isize),
+    /// A is 0, in row i, before column i - d.
+    BelowA(isize),
+}
+
+impl Skip {
+    /// That of C from row `i` and column `j` on.
+    #[inline(always)]
+    fn from(self, i: usize, j: usize) -> Self {
+        let (i, j) = (i as isize, j as isize);
+        match self {
+            Skip::Nothing => self,
+            Skip::AboveC(d) => Skip::AboveC(d + i - j),
+            Skip::AboveA(d) => Skip::AboveA(d + i),
+            Skip::BelowA(d) => Skip::BelowA(d - i),
+        }
+    }
+
+    /// That of the terms from `p` on.
+    fn onwards(self, p: usize) -> Self {
+        let p = p as isize;
+        match self {
+            Skip::Nothing | Skip::AboveC(_) => self,
+            Skip::AboveA(d) => Skip::AboveA(d - p),
+            Skip::BelowA(d) => Skip::BelowA(d + p),
+        }
+    }
+
+    /// Which of k terms count for some rows from `i` on, and the columns from the
+    /// first on; `None` if those are not wanted.
+    #[inline(always)]
+    fn terms(self, i: usize, rows: usize, k: usize) -> Option<Range<usize>> {
+        let to = |at: isize| at.clamp(0, k as isize) as usize;
+        match self {
+            Skip::AboveC(d) if ((i + rows) as isize) <= -d => None,
+            Skip::Nothing | Skip::AboveC(_) => Some(0..k),
+            Skip::AboveA(d) => Some(0..to((i + rows) as isize + d)),
+            Skip::BelowA(d) => Some(to(i as isize - d)..k),
+        }
     }
 }
 
@@ -181,6 +233,7 @@ pub(crate) unsafe fn gemm<T: GemmScalar>(
     c: *mut T,
     rsc: isize,
     start: Option<Mat<T>>,
+    skip: Skip,
     scratch: &mut [MaybeUninit<T>],
 ) {
     if m == 0 || n == 0 {
@@ -197,7 +250,7 @@ pub(crate) unsafe fn gemm<T: GemmScalar>(
         match backend {
             GemmBackend::MatrixMultiply => mm::gemm([m, n, k], a, b, c, rsc, start),
             GemmBackend::Auto | GemmBackend::Direct => {
-                direct::gemm(T::kernels(isa), [m, n, k], a, b, c, rsc, start, scratch);
+                direct::gemm(T::kernels(isa), [m, n, k], a, b, c, rsc, start, skip, scratch);
             }
         }
     }

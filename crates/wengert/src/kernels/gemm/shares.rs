@@ -14,7 +14,7 @@ use std::time::Instant;
 use super::kernels::Kernels;
 use super::simd::Simd;
 use super::x86::Masked;
-use super::{GemmBackend, GemmScalar, Isa, Mat, gemm, scratch_len};
+use super::{GemmBackend, GemmScalar, Isa, Mat, Skip, gemm, scratch_len};
 
 /// m, k, n
 const SHAPES: [[usize; 3]; 14] = [
@@ -119,7 +119,7 @@ fn share<T: GemmScalar>(
             // SAFETY: matrices of these shapes, in memory of their own.
             unsafe {
                 let c = c.add(i * m * n);
-                gemm(GemmBackend::Direct, isa, m, n, k, a, b, c, n as isize, None, scratch);
+                gemm(GemmBackend::Direct, isa, m, n, k, a, b, c, n as isize, None, Skip::Nothing, scratch);
             }
         }
         let rate = (turns * batch * operations) as f64 / start.elapsed().as_secs_f64();

@@ -4,7 +4,7 @@
 use core::mem::MaybeUninit;
 use core::ops::Range;
 
-use super::{GemmBackend, GemmScalar, Isa, Mat, direct, gemm, scratch_len};
+use super::{GemmBackend, GemmScalar, Isa, Mat, Skip, direct, gemm, scratch_len};
 use crate::threads::{Pointer, Threads};
 
 /// Multiply-adds from which on a block is worth handing to another thread:
@@ -40,6 +40,7 @@ pub(crate) struct Product<T> {
     pub(crate) c: *mut T,
     pub(crate) rsc: isize,
     pub(crate) start: Option<Mat<T>>,
+    pub(crate) skip: Skip,
 }
 
 // SAFETY: pointers and numbers; reading and writing what they point to is up
@@ -95,9 +96,9 @@ impl<T: GemmScalar + Send + Sync> Product<T> {
     /// If `scratch` is shorter than [`Product::scratch_len`].
     #[inline]
     pub(crate) unsafe fn run(&self, scratch: &mut [MaybeUninit<T>]) {
-        let Product { backend, isa, shape: [m, n, k], a, b, c, rsc, start } = *self;
+        let Product { backend, isa, shape: [m, n, k], a, b, c, rsc, start, skip } = *self;
         // SAFETY: the caller's contract.
-        unsafe { gemm(backend, isa, m, n, k, a, b, c, rsc, start, scratch) }
+        unsafe { gemm(backend, isa, m, n, k, a, b, c, rsc, start, skip, scratch) }
     }
 
     /// [`Product::run`], if that needs no scratch and is done by one call of a
@@ -108,7 +109,7 @@ impl<T: GemmScalar + Send + Sync> Product<T> {
     /// As for [`gemm`].
     #[inline(always)]
     pub(crate) unsafe fn run_at_once(&self) -> bool {
-        let Product { backend, isa, shape, a, b, c, rsc, start } = *self;
+        let Product { backend, isa, shape, a, b, c, rsc, start, .. } = *self;
         // SAFETY: the caller's contract.
         backend != GemmBackend::MatrixMultiply
             && !shape.contains(&0)
@@ -117,13 +118,14 @@ impl<T: GemmScalar + Send + Sync> Product<T> {
 
     /// The part of it which gives a block of C.
     fn part(&self, blocks: Blocks, block: usize) -> Self {
-        let Product { backend, isa, a, b, c, rsc, start, .. } = *self;
+        let Product { backend, isa, a, b, c, rsc, start, skip, .. } = *self;
         let (rows, columns) = blocks.get(block);
         let shape = [rows.len(), columns.len(), blocks.k];
         let (a, b) = (a.from(rows.start, 0), b.from(0, columns.start));
         let c = c.wrapping_offset(rows.start as isize * rsc).wrapping_add(columns.start);
         let start = start.map(|start| start.from(rows.start, columns.start));
-        Product { backend, isa, shape, a, b, c, rsc, start }
+        let skip = skip.from(rows.start, columns.start);
+        Product { backend, isa, shape, a, b, c, rsc, start, skip }
     }
 
     /// How many elements of scratch the product of any block wants.
@@ -192,6 +194,7 @@ mod tests {
                     c: data,
                     rsc: n as isize,
                     start: Some(Mat { data, rs: n as isize, cs: 1 }),
+                    skip: Skip::Nothing,
                 };
                 let len = product.scratch_len_of(blocks) * threads.count();
                 let mut scratch = vec![MaybeUninit::uninit(); len];

@@ -3,7 +3,7 @@
 use core::mem::MaybeUninit;
 
 use super::kernels::{self, Kernels};
-use super::{GemmBackend, GemmScalar, Isa, Mat, direct, gemm, plan, scratch_len};
+use super::{GemmBackend, GemmScalar, Isa, Mat, Skip, direct, gemm, plan, scratch_len};
 
 /// What the tests need of f32 and f64.
 trait Element: GemmScalar {
@@ -141,7 +141,7 @@ fn check<T: Element>(machines: &[(GemmBackend, Isa)], [m, n, k]: [usize; 3], lie
                     "a row" => Some(Mat { data: row.as_ptr(), rs: 0, cs: 1 }),
                     _ => Some(Mat { data: c.cast_const(), rs: rsc as isize, cs: 1 }),
                 };
-                gemm(backend, isa, m, n, k, a.mat(), b.mat(), c, rsc as isize, start, &mut scratch);
+                gemm(backend, isa, m, n, k, a.mat(), b.mat(), c, rsc as isize, start, Skip::Nothing, &mut scratch);
             }
             let what = format!(
                 "{m}x{n}x{k} {lie_a:?} {lie_b:?} {backend:?} {isa:?} to {start} {}",
@@ -285,7 +285,20 @@ fn nan_times_zero_is_nan() {
                         let c_data = c.as_mut_ptr();
                         // SAFETY: squares with all their elements, on what this machine has.
                         unsafe {
-                            gemm(backend, isa, size, size, size, a, b, c_data, size as isize, None, &mut scratch);
+                            gemm(
+                                backend,
+                                isa,
+                                size,
+                                size,
+                                size,
+                                a,
+                                b,
+                                c_data,
+                                size as isize,
+                                None,
+                                Skip::Nothing,
+                                &mut scratch,
+                            );
                         }
                         assert!(c.iter().all(|c| c.get().is_nan()), "{size} {backend:?} {isa:?}");
                     }
@@ -336,7 +349,17 @@ fn kernels_of_other_targets() {
                 // SAFETY: the operands own what their strides reach, C has m rows
                 // of n, and these kernels ask for nothing special of the machine.
                 unsafe {
-                    direct::gemm(kernels, [m, n, k], a.mat(), b.mat(), c.as_mut_ptr(), n as isize, None, &mut scratch);
+                    direct::gemm(
+                        kernels,
+                        [m, n, k],
+                        a.mat(),
+                        b.mat(),
+                        c.as_mut_ptr(),
+                        n as isize,
+                        None,
+                        Skip::Nothing,
+                        &mut scratch,
+                    );
                 }
                 for (at, x) in c.iter().enumerate() {
                     let sum: f64 = (0..k).map(|p| a.get(at / n, p) * b.get(p, at % n)).sum();
