@@ -64,11 +64,11 @@ dispatched! {
         x: *const T, y: *mut T, first: usize, lines: usize, len: usize, mask: Masking,
     ) {
         let mut padded = [[T::ZERO; _]; LINES];
+        let (mut counts, mut max, mut sum) = ([0; LINES], [T::ZERO; LINES], [T::ZERO; LINES]);
         for (group, n) in groups(lines, len) {
             // SAFETY: the caller has as many lines; they are written first.
             unsafe {
                 let (x, y) = (x.add(group * len), y.add(group * len));
-                let mut counts = [0; LINES];
                 let mut exponentials: [&mut [T]; LINES] = std::array::from_fn(|_| &mut [][..]);
                 for (i, padded) in padded.iter_mut().enumerate().take(n) {
                     let ([x], [count, counted]) = (line([x], i, len), mask.count(first + group + i, len));
@@ -76,45 +76,32 @@ dispatched! {
                         true => pad(padded, x, count, T::NEG_INFINITY),
                         false => write_first(y.add(i * len), &x[..counted], count, T::NEG_INFINITY),
                     };
+                    max[i] = tree::<T, Bound>(e);
                     (counts[i], exponentials[i]) = (count, e);
                 }
-                softmax_of::<T, FMA>(&mut exponentials[..n], &counts, mask.0);
-                for (i, e) in exponentials.iter().enumerate().take(n) {
-                    let ([x], y) = (line([x], i, len), y.add(i * len));
+                // Where all is masked, the sum of nothing.
+                let none = |i: usize| mask.0 != Mask::Nothing && max[i] == T::NEG_INFINITY;
+                for (i, e) in exponentials.iter_mut().enumerate().take(n) {
+                    let max = if none(i) { T::ZERO } else { max[i] };
+                    e.iter_mut().for_each(|e| *e = exp::<T, FMA>(*e - max));
+                }
+                for (i, e) in exponentials.iter_mut().enumerate().take(n) {
+                    sum[i] = tree::<T, Sum>(e);
+                    if none(i) && sum[i] == T::ZERO {
+                        sum[i] = T::ONE;
+                    }
+                }
+                for (i, e) in exponentials.iter_mut().enumerate().take(n) {
+                    let ([x], count, sum, y) = (line([x], i, len), counts[i], sum[i], y.add(i * len));
+                    for (j, e) in e.iter_mut().enumerate() {
+                        *e = if is_below(j, count) { *e / sum } else { T::ZERO };
+                    }
                     match is_padded(len) {
                         true => write(y, [&e[..len]], |[e]| e),
                         false => write(y.add(e.len()), [&x[e.len()..]], |_| T::ZERO),
                     };
                 }
             }
-        }
-    }
-}
-
-/// Softmax of at most [`LINES`] lines in place. Of each so many elements count;
-/// the others are negative infinity, and become 0.
-#[inline(always)]
-fn softmax_of<T: Scalar, const FMA: bool>(lines: &mut [&mut [T]], counts: &[usize; LINES], mask: Mask) {
-    let (mut max, mut sum) = ([T::ZERO; LINES], [T::ZERO; LINES]);
-    for (i, e) in lines.iter().enumerate() {
-        max[i] = tree::<T, Bound>(e);
-    }
-    // Where all is masked, the sum of nothing.
-    let none = |max: T| mask != Mask::Nothing && max == T::NEG_INFINITY;
-    for (i, e) in lines.iter_mut().enumerate() {
-        let max = if none(max[i]) { T::ZERO } else { max[i] };
-        e.iter_mut().for_each(|e| *e = exp::<T, FMA>(*e - max));
-    }
-    for (i, e) in lines.iter().enumerate() {
-        sum[i] = tree::<T, Sum>(e);
-        if none(max[i]) && sum[i] == T::ZERO {
-            sum[i] = T::ONE;
-        }
-    }
-    for (i, e) in lines.iter_mut().enumerate() {
-        let (count, sum) = (counts[i], sum[i]);
-        for (j, e) in e.iter_mut().enumerate() {
-            *e = if is_below(j, count) { *e / sum } else { T::ZERO };
         }
     }
 }
@@ -188,104 +175,12 @@ dispatched! {
                 let ([g, y], d) = (line(gy, i, len), d.add(i * len));
                 let (y, rest) = y.split_at(counted);
                 let g = write_first(d, &g[..counted], count, T::ZERO);
-                grad_of(g, y, count, T::ONE);
+                let dot = tree_of::<T, Sum, 2>([g, y], |[g, y]| g * y);
+                for (j, (d, &y)) in g.iter_mut().zip(y).enumerate() {
+                    *d = if is_below(j, count) { y * (*d - dot) } else { T::ZERO };
+                }
                 write(d.add(counted), [rest], |_| T::ZERO);
             }
-        }
-    }
-}
-
-/// The derivative of softmax for one line, by a factor, in the place of the
-/// cotangent: of which so many elements count, the others being 0.
-#[inline(always)]
-fn grad_of<T: Scalar>(g: &mut [T], y: &[T], count: usize, factor: T) {
-    let dot = tree_of::<T, Sum, 2>([g, y], |[g, y]| g * y);
-    for (j, (d, &y)) in g.iter_mut().zip(y).enumerate() {
-        *d = if is_below(j, count) { y * (*d - dot) * factor } else { T::ZERO };
-    }
-}
-
-/// Rows of one matrix of scores, `width` apart, of which the first `keys`
-/// elements are there; and which row of the matrix is the first of them.
-#[derive(Clone, Copy)]
-pub(super) struct Scores {
-    pub(super) first: usize,
-    pub(super) rows: usize,
-    pub(super) keys: usize,
-    /// Whole vectors, so that loops have no remainder.
-    pub(super) width: usize,
-    pub(super) causal: bool,
-}
-
-impl Scores {
-    pub(super) fn width(keys: usize) -> usize {
-        whole(keys)
-    }
-
-    fn mask(self) -> Mask {
-        if self.causal { Mask::Future } else { Mask::Nothing }
-    }
-
-    /// How many elements of a row count, and the row up to whole vectors.
-    ///
-    /// # Safety
-    /// The scores are at `x`, and what is not there has been written.
-    #[inline(always)]
-    unsafe fn row<'a, T>(self, x: *mut T, i: usize) -> (usize, &'a mut [T]) {
-        let count = if self.causal { self.keys.min(self.first + i + 1) } else { self.keys };
-        // SAFETY: the caller's contract.
-        (count, unsafe { std::slice::from_raw_parts_mut(x.add(i * self.width), whole(count)) })
-    }
-
-    /// Writes 0 after what [`Scores::row`] gives, and where nothing is there.
-    ///
-    /// # Safety
-    /// The scores are at `x`.
-    #[inline(always)]
-    unsafe fn clear<T: Scalar>(self, x: *mut T, i: usize) {
-        let count = if self.causal { self.keys.min(self.first + i + 1) } else { self.keys };
-        for j in whole(count)..self.keys {
-            // SAFETY: the caller's contract.
-            unsafe { x.add(i * self.width + j).write(T::ZERO) }
-        }
-    }
-}
-
-dispatched! {
-    /// Softmax of scores by a factor, in place.
-    pub(super) unsafe fn softmax_scores<T: Scalar>(x: *mut T, scores: Scores, factor: T) {
-        for (group, n) in groups(scores.rows, scores.width) {
-            let mut counts = [0; LINES];
-            let mut exponentials: [&mut [T]; LINES] = std::array::from_fn(|_| &mut [][..]);
-            for (i, e) in exponentials.iter_mut().enumerate().take(n) {
-                // SAFETY: the caller's scores.
-                (counts[i], *e) = unsafe {
-                    scores.clear(x, group + i);
-                    scores.row(x, group + i)
-                };
-                for (j, e) in e.iter_mut().enumerate() {
-                    *e = if is_below(j, counts[i]) { *e * factor } else { T::NEG_INFINITY };
-                }
-            }
-            softmax_of::<T, FMA>(&mut exponentials[..n], &counts, scores.mask());
-        }
-    }
-}
-
-dispatched! {
-    /// The derivative of [`softmax_scores`], whose result is `y`, in the place of
-    /// the cotangent.
-    pub(super) unsafe fn softmax_scores_grad<T: Scalar>(g: *mut T, y: *mut T, scores: Scores, factor: T) {
-        for i in 0..scores.rows {
-            // SAFETY: the caller's scores.
-            let ((count, g), (_, y)) = unsafe {
-                scores.clear(g, i);
-                (scores.row(g, i), scores.row(y, i))
-            };
-            for (j, g) in g.iter_mut().enumerate() {
-                *g = if is_below(j, count) { *g } else { T::ZERO };
-            }
-            grad_of(g, y, count, factor);
         }
     }
 }

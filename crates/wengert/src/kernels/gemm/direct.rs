@@ -50,15 +50,15 @@ impl<T> Output<T> {
         Tile { k, a, b, b_rs, c: self.c, c_rs: self.rs, last, start, start_rs }
     }
 
-    /// Computes a tile of so many rows from row `i` on, and its first columns,
+    /// Computes a tile of so many rows from row `i` on, and the first columns,
     /// without the terms which need not be added.
     ///
     /// # Safety
     ///
     /// As for [`gemm`]; C has this tile.
     #[inline(always)]
-    unsafe fn run(self, shape: &Shape<T>, mut tile: Tile<T>, i: usize, rows: usize) {
-        if let Some(terms) = self.skip.terms(i, rows, tile.k) {
+    unsafe fn run(self, shape: &Shape<T>, mut tile: Tile<T>, i: usize, [rows, columns]: [usize; 2]) {
+        if let Some(terms) = self.skip.terms(i, [rows, columns], tile.k) {
             if self.skip != Skip::Nothing {
                 tile.k = terms.len();
                 tile.a = tile.a.from(0, terms.start);
@@ -373,7 +373,7 @@ unsafe fn down<T: GemmScalar>(kernels: &Kernels<T>, [m, n, k]: [usize; 3], a: Ma
                 b.from(t * part, width).ask(part.min(k - t * part), next);
             }
             // SAFETY: the caller's contract: these rows and columns exist.
-            unsafe { c.run(&shape, tile, i, rows) }
+            unsafe { c.run(&shape, tile, i, [rows, width]) }
             tile.move_down(rows);
             i += rows;
         }
@@ -401,7 +401,7 @@ unsafe fn across<T: GemmScalar>(kernels: &Kernels<T>, [m, n, k]: [usize; 3], row
                 let last = kernels.last(&shape, width);
                 let b_rs = kernels.padded(width) as isize;
                 let c = c.from(i, j);
-                c.run(&shape, c.tile(k, a, b.wrapping_add(j * k), b_rs, last), 0, tile_rows);
+                c.run(&shape, c.tile(k, a, b.wrapping_add(j * k), b_rs, last), 0, [tile_rows, width]);
             }
             j += width;
         }

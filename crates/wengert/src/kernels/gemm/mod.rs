@@ -75,9 +75,9 @@ impl<T> Mat<T> {
 pub(crate) enum Skip {
     #[default]
     Nothing,
-    /// C is wanted, of row i, up to column i + d. The others may be left as they
+    /// C is wanted, of row i, from column i - d on. The others may be left as they
     /// are.
-    AboveC(isize),
+    BelowC(isize),
     /// A is 0, in row i, after column i + d.
     AboveA(isize),
     /// A is 0, in row i, before column i - d.
@@ -91,7 +91,7 @@ impl Skip {
         let (i, j) = (i as isize, j as isize);
         match self {
             Skip::Nothing => self,
-            Skip::AboveC(d) => Skip::AboveC(d + i - j),
+            Skip::BelowC(d) => Skip::BelowC(d - i + j),
             Skip::AboveA(d) => Skip::AboveA(d + i),
             Skip::BelowA(d) => Skip::BelowA(d - i),
         }
@@ -101,20 +101,20 @@ impl Skip {
     fn onwards(self, p: usize) -> Self {
         let p = p as isize;
         match self {
-            Skip::Nothing | Skip::AboveC(_) => self,
+            Skip::Nothing | Skip::BelowC(_) => self,
             Skip::AboveA(d) => Skip::AboveA(d - p),
             Skip::BelowA(d) => Skip::BelowA(d + p),
         }
     }
 
-    /// Which of k terms count for some rows from `i` on, and the columns from the
-    /// first on; `None` if those are not wanted.
+    /// Which of k terms count for some rows from `i` on, and the first
+    /// columns; `None` if those are not wanted.
     #[inline(always)]
-    fn terms(self, i: usize, rows: usize, k: usize) -> Option<Range<usize>> {
+    fn terms(self, i: usize, [rows, columns]: [usize; 2], k: usize) -> Option<Range<usize>> {
         let to = |at: isize| at.clamp(0, k as isize) as usize;
         match self {
-            Skip::AboveC(d) if ((i + rows) as isize) <= -d => None,
-            Skip::Nothing | Skip::AboveC(_) => Some(0..k),
+            Skip::BelowC(d) if columns as isize <= i as isize - d => None,
+            Skip::Nothing | Skip::BelowC(_) => Some(0..k),
             Skip::AboveA(d) => Some(0..to((i + rows) as isize + d)),
             Skip::BelowA(d) => Some(to(i as isize - d)..k),
         }
