@@ -29,6 +29,9 @@ const FEW_QUERIES: usize = 2 * LANES;
 /// set.
 const LANES: usize = 16;
 
+/// Up to so many elements of each matrix of the next head are asked for.
+const NEXT: usize = 1 << 12;
+
 /// So many terms are summed one by one; their sums are, again.
 const TERMS: usize = 64;
 
@@ -250,18 +253,31 @@ dispatched! {
     }
 }
 
-/// Calls `f` with the matrices of every head, and its number.
+/// Calls `f` with the matrices of every head, and its number. Those of the next
+/// are asked for meanwhile: their rows may be far apart.
 fn for_each_head<T: Scalar, const N: usize>(x: [Value<'_, T>; N], mut f: impl FnMut(usize, [Mat<T>; N])) {
     let batch = x[0].layout.rank() - 2;
     let nest = Nest::<N>::new(&x[0].layout.dims[..batch], from_fn(|i| &x[i].layout.strides[..batch]));
     let (count, steps) = nest.inner();
-    let mut head = 0;
+    let (mut head, mut known) = (0, None);
     nest.for_each(|offsets| {
         for i in 0..count as isize {
-            f(head, from_fn(|j| first_matrix(x[j]).at(offsets[j] + i * steps[j])));
-            head += 1;
+            let next: [Mat<T>; N] = from_fn(|j| first_matrix(x[j]).at(offsets[j] + i * steps[j]));
+            for (next, x) in next.iter().zip(&x) {
+                let [rows, columns] = last(x.layout.dims);
+                if next.cs == 1 && rows * columns <= NEXT {
+                    next.ask(rows, columns);
+                }
+            }
+            if let Some(matrices) = known.replace(next) {
+                f(head, matrices);
+                head += 1;
+            }
         }
     });
+    if let Some(matrices) = known {
+        f(head, matrices);
+    }
 }
 
 fn first_matrix<T: Scalar>(x: Value<'_, T>) -> Mat<T> {

@@ -56,7 +56,7 @@ impl<T> Mat<T> {
 
     /// Asks for it to be in the caches soon, if it has `rows` and `columns` and
     /// unit column stride.
-    fn ask(self, rows: usize, columns: usize) {
+    pub(crate) fn ask(self, rows: usize, columns: usize) {
         for i in 0..rows {
             let row = self.data.wrapping_offset(i as isize * self.rs);
             (0..columns).step_by(CACHE_LINE / size_of::<T>()).for_each(|j| simd::prefetch(row.wrapping_add(j)));
