@@ -56,6 +56,7 @@ impl<T> Mat<T> {
 
     /// Asks for it to be in the caches soon, if it has `rows` and `columns` and
     /// unit column stride.
+    #[inline(always)]
     pub(crate) fn ask(self, rows: usize, columns: usize) {
         for i in 0..rows {
             let row = self.data.wrapping_offset(i as isize * self.rs);

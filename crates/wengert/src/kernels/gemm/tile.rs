@@ -3,6 +3,9 @@
 use super::Mat;
 use super::simd::{Pointers, Simd};
 
+/// Up to this k, tiles are done before lines of C which are asked for could come.
+const SHALLOW: usize = 64;
+
 /// A tile of C to compute: `MR` rows, and columns which fill `NV` vectors, the
 /// last of them perhaps in part.
 #[derive(Clone, Copy)]
@@ -54,6 +57,11 @@ pub(super) unsafe fn tile<V: Simd, const MR: usize, const NV: usize>(t: &Tile<V:
 /// As for [`tile`].
 #[inline(always)]
 unsafe fn finish<V: Simd, const MR: usize, const NV: usize, const PARTIAL: bool>(t: &Tile<V::Elem>) {
+    // By the time they are written, these lines have come from whichever cache
+    // or memory they are in.
+    if t.k > SHALLOW {
+        Mat { data: t.c.cast_const(), rs: t.c_rs, cs: 1 }.ask(MR, NV * V::LANES);
+    }
     // SAFETY: the caller's contract.
     let sums = unsafe { walk::<V, MR, NV, PARTIAL>(t) };
     let starts = !t.start.is_null();
