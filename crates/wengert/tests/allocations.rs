@@ -186,7 +186,10 @@ fn every_op<T: Scalar>() {
             a.layer_norm(1, Some(b), Some(b), s(1e-5)) * rows_with_gaps + a.rms_norm(1, Some(b), s(1e-5)) * a.batch_norm(Some(b), None, s(1e-5)).0
         };
         "hooks and checkpoints": |t, a, b| t.checkpoint([a, b], |_, x| (x[0] * x[1]).tanh().exp()).on_backward(|g| g + g) * b;
-        "attention": |_t, a, b| a.attention(a, a * b, Attention { causal: true, ..Attention::default() });
+        "attention": |t, a, b| {
+            let (options, rows) = (Attention { causal: true, ..Attention::default() }, t.concat([a, a * b, b.broadcast_to([4, 5])], 0));
+            a.attention(a, a * b, options) + rows.attention(rows, rows * b, options).narrow(0, 8, 4)
+        };
         "cells": |t, a, b| {
             let weight = t.concat([a, b.unsqueeze(0)], 0);
             let gate = weight.repeat(&[1, 3]);

@@ -136,7 +136,8 @@ impl<'t, T: Scalar> Tensor<'t, T> {
         let scale = scale.unwrap_or_else(|| T::from_f64(1.0 / (q[q.len() - 1] as f64).sqrt()));
         // Few queries have few scores, and would leave vectors across them empty.
         let many = q[q.len() - 2] >= 8;
-        if many && scale > T::ZERO && bias.is_none() && allowed.is_none() {
+        let plain = scale > T::ZERO && scale.is_finite() && bias.is_none() && allowed.is_none();
+        if many && plain {
             return self.attend(keys, values, causal, scale);
         }
         let mut scores = (self * scale).matmul(keys.t());

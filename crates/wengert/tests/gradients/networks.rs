@@ -120,6 +120,14 @@ pub(crate) const OPS: &[Entry] = &[
     op!(&["attention"], Shapes(&[&[2, 3, 2], &[2, 4, 2], &[2, 4, 3]]), All, |_, x| {
         x[0].attention(x[1], x[2], Attention { causal: true, ..Attention::default() })
     }),
+    op!(&["attention"], Shapes(&[&[9, 2], &[10, 2], &[10, 1]]), All, |_, x| x[0].attention(
+        x[1],
+        x[2],
+        Attention::default()
+    )),
+    op!(&["attention"], Shapes(&[&[2, 9, 1], &[2, 9, 1], &[2, 9, 2]]), All, |_, x| {
+        x[0].attention(x[1], x[2], Attention { causal: true, ..Attention::default() })
+    }),
     op!(&["attention"], Shapes(&[&[3, 2], &[4, 2], &[4, 3], &[3, 4]]), All, |tape, x| {
         let allowed = tape.input([3, 4], &[1.0, 0.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0]);
         x[0].attention(

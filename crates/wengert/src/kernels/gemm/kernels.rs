@@ -121,7 +121,8 @@ static LARGE: Caches = Caches {
     panel_kc: 2048,
     mc: 192,
     pack_a: usize::MAX,
-    pack_apart_a: 16,
+    pack_apart_a: 512,
+    apart_panel_kc: 1024,
     dots_from: [1, 1, 4, 8],
     dot_columns_from: [16, 40],
 };
@@ -137,6 +138,7 @@ static SMALL: Caches = Caches {
     mc: 192,
     pack_a: 256,
     pack_apart_a: 64,
+    apart_panel_kc: 1024,
     dots_from: [1, 3, 32, 32],
     dot_columns_from: [8, usize::MAX],
 };

@@ -25,6 +25,8 @@ pub(super) struct Caches {
     pub(super) pack_a: usize,
     /// The same where the rows of A are not contiguous.
     pub(super) pack_apart_a: usize,
+    /// The k of a panel, in bytes of one column, where these are read in place.
+    pub(super) apart_panel_kc: usize,
     /// From how many vectors of k on dot products beat tiles, for up to 1, 4, 8
     /// and 16 rows.
     pub(super) dots_from: [usize; 4],
@@ -76,16 +78,16 @@ impl Plan {
         if kernels.reads(n, b_cs) && m <= few_rows {
             return Plan { kc: kc::<T>(), ..whole };
         }
-        let (sliver_rows, pack_a) = match a_cs {
-            1 => (caches.sliver_rows, caches.pack_a),
-            _ => (caches.apart_sliver_rows, caches.pack_apart_a),
+        let (sliver_rows, pack_a, unpacked_kc) = match a_cs {
+            1 => (caches.sliver_rows, caches.pack_a, caches.panel_kc),
+            _ => (caches.apart_sliver_rows, caches.pack_apart_a, caches.apart_panel_kc),
         };
         if m <= sliver_rows {
             let shape = kernels.shape(m, kernels.vectors(n), 1);
             Plan { nc: shape.vectors * kernels.lanes, kc: kc::<T>(), pack_b: true, ..whole }
         } else {
-            let kc = caches.panel_kc / size_of::<T>();
             let pack_a = n >= pack_a;
+            let kc = if pack_a { caches.panel_kc } else { unpacked_kc } / size_of::<T>();
             Plan { nc: caches.nc, kc, mc: if pack_a { caches.mc } else { m }, pack_b: true, pack_a }
         }
     }

@@ -376,3 +376,63 @@ fn kernels_of_other_targets() {
     check(&kernels::WIDE_F32);
     check(&kernels::WIDE_F64);
 }
+
+/// What may be left out makes no difference to what is wanted, and is left out.
+#[test]
+fn triangular_matrices() {
+    fn check<T: Element>([m, n, k]: [usize; 3], d: isize, transposed: bool) {
+        let distance = |i: usize, j: usize| j as isize - i as isize;
+        for skip in [Skip::Nothing, Skip::BelowC(d), Skip::AboveA(d), Skip::BelowA(d)] {
+            let lies = if transposed { [Lie::Columns, Lie::Columns] } else { [Lie::Rows, Lie::Rows] };
+            let mut a = Operand::<T>::new(m, k, lies[0], 5);
+            let b = Operand::<T>::new(k, n, lies[1], 9);
+            for (i, p) in (0..m).flat_map(|i| (0..k).map(move |p| (i, p))) {
+                let zero = match skip {
+                    Skip::AboveA(d) => distance(i, p) > d,
+                    Skip::BelowA(d) => distance(i, p) < -d,
+                    _ => false,
+                };
+                if zero {
+                    a.data[(i as isize * a.rs + p as isize * a.cs) as usize] = T::new(0.0);
+                }
+            }
+            for (backend, isa) in machines() {
+                let len = scratch_len::<T>(backend, isa, m, n, k, (a.rs, a.cs), (b.rs, b.cs));
+                let mut scratch = vec![MaybeUninit::<T>::uninit(); len];
+                let mut c = vec![T::NAN; m * n];
+                // SAFETY: the operands own what their strides reach, and C has m
+                // rows of n.
+                unsafe {
+                    let (a, b, c) = (a.mat(), b.mat(), c.as_mut_ptr());
+                    gemm(backend, isa, m, n, k, a, b, c, n as isize, None, skip, &mut scratch);
+                }
+                for (at, c) in c.iter().enumerate() {
+                    let (i, j) = (at / n, at % n);
+                    let wanted = !matches!(skip, Skip::BelowC(d) if distance(i, j) < -d);
+                    let sum: f64 = (0..k).map(|p| a.get(i, p) * b.get(p, j)).sum();
+                    let right = (c.get() - sum).abs() <= (k + 1) as f64 * k as f64 * T::EPSILON;
+                    assert!(
+                        right || !wanted && c.get().is_nan(),
+                        "{m}x{n}x{k} {skip:?} {isa:?}: ({i}, {j}) {}",
+                        c.get()
+                    );
+                }
+                let left_out = c.iter().any(|c| c.get().is_nan());
+                let much = backend == GemmBackend::Direct && n >= 64 && m >= 100 && d == 0;
+                assert!(left_out || !(much && skip == Skip::BelowC(0)), "{m}x{n}x{k} {isa:?}: all was computed");
+            }
+        }
+    }
+    let shapes: &[[usize; 3]] = match cfg!(miri) {
+        true => &[[17, 20, 9]],
+        false => &[[1, 1, 1], [5, 70, 3], [64, 64, 32], [64, 32, 64], [100, 64, 40], [130, 70, 300], [200, 150, 130]],
+    };
+    for &shape in shapes {
+        for d in [0, 3, 40, -2] {
+            for transposed in [false, true] {
+                check::<f32>(shape, d, transposed);
+                check::<f64>(shape, d, transposed);
+            }
+        }
+    }
+}
