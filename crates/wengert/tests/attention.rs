@@ -65,7 +65,7 @@ fn the_same_as_at_length() {
     // Lengths beside those of vectors and of blocks; more keys and fewer; keys so
     // many that blocks are small; no keys, no features.
     let sizes: &[[usize; 4]] = match cfg!(miri) {
-        true => &[[9, 17, 2, 3], [35, 3, 1, 2]],
+        true => &[[9, 17, 1, 1]],
         false => &[
             [8, 8, 1, 1],
             [16, 16, 4, 4],
@@ -83,13 +83,18 @@ fn the_same_as_at_length() {
     for &sizes in sizes {
         for causal in [false, true] {
             compare("f32", leaves(&Tape::<f32>::new(), sizes), |x| x, causal, 2e-5);
-            compare("f64", leaves(&Tape::new_f64(), sizes), |x| x, causal, 1e-13);
+            if !cfg!(miri) {
+                compare("f64", leaves(&Tape::new_f64(), sizes), |x| x, causal, 1e-13);
+            }
         }
     }
 }
 
 #[test]
 fn operands_of_all_kinds() {
+    if cfg!(miri) {
+        return compare("one tensor", leaves(&Tape::<f32>::new(), [9, 9, 2, 2]), |[x, ..]| [x, x, x], true, 2e-5);
+    }
     for causal in [false, true] {
         let tape = Tape::new_f64();
         let [q, k, v] = leaves(&tape, [20, 20, 4, 4]);
@@ -126,6 +131,7 @@ fn split<T: Scalar>([x, _, _]: Qkv<'_, T>) -> Qkv<'_, T> {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "slow, and nothing of it is not in the others")]
 fn second_derivatives() {
     let tape = Tape::new_f64();
     let x = leaves(&tape, [9, 10, 2, 3]);
@@ -140,6 +146,7 @@ fn second_derivatives() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "slow, and nothing of it is not in the others")]
 fn scores_without_bound() {
     let tape = Tape::<f32>::new();
     let values = wave(&tape, &[20, 2], 0.3);
@@ -164,6 +171,7 @@ fn scores_without_bound() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "slow, and nothing of it is not in the others")]
 fn other_scales() {
     let tape = Tape::new_f64();
     let x = leaves(&tape, [20, 20, 2, 2]);
