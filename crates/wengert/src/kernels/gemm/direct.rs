@@ -1,6 +1,7 @@
 //! Cuts a product into tiles, and packs what was decided to be packed.
 
 use core::mem::MaybeUninit;
+use core::ops::Range;
 
 use super::dots::Dots;
 use super::kernels::Kernels;
@@ -24,7 +25,7 @@ struct Output<T> {
     skip: Skip,
 }
 
-impl<T> Output<T> {
+impl<T: Copy> Output<T> {
     /// From row `i` and column `j` on, which exist.
     ///
     /// # Safety
@@ -57,16 +58,29 @@ impl<T> Output<T> {
     ///
     /// As for [`gemm`]; C has this tile.
     #[inline(always)]
-    unsafe fn run(self, shape: &Shape<T>, mut tile: Tile<T>, i: usize, [rows, columns]: [usize; 2]) {
-        if let Some(terms) = self.skip.terms(i, [rows, columns], tile.k) {
-            if self.skip != Skip::Nothing {
-                tile.k = terms.len();
-                tile.a = tile.a.from(0, terms.start);
-                tile.b = tile.b.wrapping_offset(terms.start as isize * tile.b_rs);
+    unsafe fn run(self, shape: &Shape<T>, tile: &Tile<T>, i: usize, [rows, columns]: [usize; 2]) {
+        let compute = shape.tiles[rows - 1];
+        // SAFETY: the caller's contract.
+        unsafe {
+            match self.skip {
+                Skip::Nothing => compute(tile),
+                skip => run_part(compute, tile, skip.terms(i, [rows, columns], tile.k)),
             }
-            // SAFETY: the caller's contract.
-            unsafe { (shape.tiles[rows - 1])(&tile) }
         }
+    }
+}
+
+/// Computes a tile with some of its terms, or not at all.
+///
+/// # Safety
+///
+/// As for [`gemm`].
+#[inline(never)]
+unsafe fn run_part<T: Copy>(compute: unsafe fn(&Tile<T>), tile: &Tile<T>, terms: Option<Range<usize>>) {
+    if let Some(terms) = terms {
+        let b = tile.b.wrapping_offset(terms.start as isize * tile.b_rs);
+        // SAFETY: the caller's contract.
+        unsafe { compute(&Tile { k: terms.len(), a: tile.a.from(0, terms.start), b, ..*tile }) }
     }
 }
 
@@ -373,7 +387,7 @@ unsafe fn down<T: GemmScalar>(kernels: &Kernels<T>, [m, n, k]: [usize; 3], a: Ma
                 b.from(t * part, width).ask(part.min(k - t * part), next);
             }
             // SAFETY: the caller's contract: these rows and columns exist.
-            unsafe { c.run(&shape, tile, i, [rows, width]) }
+            unsafe { c.run(&shape, &tile, i, [rows, width]) }
             tile.move_down(rows);
             i += rows;
         }
@@ -401,7 +415,7 @@ unsafe fn across<T: GemmScalar>(kernels: &Kernels<T>, [m, n, k]: [usize; 3], row
                 let last = kernels.last(&shape, width);
                 let b_rs = kernels.padded(width) as isize;
                 let c = c.from(i, j);
-                c.run(&shape, c.tile(k, a, b.wrapping_add(j * k), b_rs, last), 0, [tile_rows, width]);
+                c.run(&shape, &c.tile(k, a, b.wrapping_add(j * k), b_rs, last), 0, [tile_rows, width]);
             }
             j += width;
         }
