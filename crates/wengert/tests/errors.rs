@@ -292,6 +292,9 @@ fn layers() {
     refuses("attention: queries [2, 3], keys [2, 2] and values [2, 2] do not fit", || {
         x.attention(tape.ones([2, 2]), tape.ones([2, 2]), Attention::default()).len()
     });
+    refuses("attention: batches of queries [2, 3, 1], keys [3, 4, 1] and values [4, 1] do not broadcast", || {
+        tape.ones([2, 3, 1]).attention(tape.ones([3, 4, 1]), tape.ones([4, 1]), Attention::default()).len()
+    });
     refuses("linear: inner dimensions differ: [2, 3] x [2, 3]", || x.linear(x, None).len());
     let cell = RecurrentCell { input: tape.ones([3, 4]), hidden: tape.ones([2, 4]), bias: None };
     refuses("gru_cell: weights of shapes [3, 4] and [2, 4] are not those of 3 gates", || {

@@ -132,13 +132,27 @@ impl<'t, T: Scalar> Tensor<'t, T> {
         assert!(ranks, "attention: needs [.., length, features], got {q:?}, {k:?} and {v:?}");
         let fits = q[q.len() - 1] == k[k.len() - 1] && k[k.len() - 2] == v[v.len() - 2];
         assert!(fits, "attention: queries {q:?}, keys {k:?} and values {v:?} do not fit");
+        let batches = [q, k, v].map(|dims| &dims[..dims.len() - 2]);
+        let Some(batch) = try_broadcast(batches[0], batches[1]).and_then(|both| try_broadcast(&both, batches[2]))
+        else {
+            panic!("attention: batches of queries {q:?}, keys {k:?} and values {v:?} do not broadcast");
+        };
         let Attention { bias, allowed, causal, scale } = options;
         let scale = scale.unwrap_or_else(|| T::from_f64(1.0 / (q[q.len() - 1] as f64).sqrt()));
         // Few queries have few scores, and would leave vectors across them empty.
         let many = q[q.len() - 2] >= 8;
         let plain = scale > T::ZERO && scale.is_finite() && bias.is_none() && allowed.is_none();
         if many && plain {
-            return self.attend(keys, values, causal, scale);
+            let mut qkv = [self, keys, values];
+            for x in &mut qkv {
+                let mut dims = batch.clone();
+                dims.extend_from_slice(&x.shape()[x.rank() - 2..]);
+                if dims.as_slice() != x.shape() {
+                    *x = x.broadcast_to(dims);
+                }
+            }
+            let [q, k, v] = qkv.map(Self::id);
+            return self.record(Op::Attend(Attend { q, k, v, causal, scale: scale.to_f64() }));
         }
         let mut scores = (self * scale).matmul(keys.t());
         if let Some(bias) = bias {
@@ -155,26 +169,5 @@ impl<'t, T: Scalar> Tensor<'t, T> {
         };
         let weights = self.record(softmax::masked(scores.id(), scores.rank(), mask));
         weights.matmul(values)
-    }
-
-    /// Attention in one op, of operands which fit.
-    #[track_caller]
-    fn attend(self, keys: Self, values: Self, causal: bool, scale: T) -> Self {
-        let batch = |x: Self| &x.shape()[..x.rank() - 2];
-        let (q, k, v) = (batch(self), batch(keys), batch(values));
-        let Some(common) = try_broadcast(q, k).and_then(|both| try_broadcast(&both, v)) else {
-            panic!(
-                "attention: batches do not broadcast: {:?}, {:?} and {:?}",
-                self.shape(),
-                keys.shape(),
-                values.shape()
-            );
-        };
-        let [q, k, v] = [self, keys, values].map(|x| {
-            let mut dims = common.clone();
-            dims.extend_from_slice(&x.shape()[x.rank() - 2..]);
-            if dims.as_slice() == x.shape() { x } else { x.broadcast_to(dims) }
-        });
-        self.record(Op::Attend(Attend { q: q.id(), k: k.id(), v: v.id(), causal, scale: scale.to_f64() }))
     }
 }
