@@ -127,7 +127,7 @@ impl Block {
 impl<T: Scalar> Scores<T> {
     /// As a matrix with a row for each key.
     fn by_key(self) -> Mat<T> {
-        rows(self.x, self.block.width())
+        Mat::rows(self.x, self.block.width())
     }
 
     /// Those of [`LANES`] queries with a key.
@@ -285,46 +285,30 @@ fn first_matrix<T: Scalar>(x: Value<'_, T>) -> Mat<T> {
     Mat { data: x.data, rs, cs }
 }
 
-/// A matrix without gaps between its columns.
-fn rows<T>(data: *const T, rs: usize) -> Mat<T> {
-    Mat { data, rs: rs as isize, cs: 1 }
-}
-
-/// A product to be written to rows of C, or added to them.
-fn product<T: Scalar>(
-    m: &Machine<T>,
-    shape: [usize; 3],
-    [a, b]: [Mat<T>; 2],
-    c: *mut T,
-    rsc: usize,
-    add: bool,
-    skip: Skip,
-) -> Product<T> {
-    let start = add.then(|| rows(c, rsc));
-    Product { backend: m.gemm.get(), isa: m.isa, shape, a, b, c, rsc: rsc as isize, start, skip }
-}
-
 impl<T: Scalar> Scores<T> {
     /// The products of keys and queries, or of values and cotangents, which have
     /// so many features.
     fn of(self, m: &Machine<T>, features: usize, keys: Mat<T>, queries: Mat<T>) -> Product<T> {
         let Block { first, queries: n, keys: seen, .. } = self.block;
         let ab = [keys, queries.from(first, 0).transposed()];
-        product(m, [seen, n, features], ab, self.x, self.block.width(), false, self.block.skip(Skip::BelowC))
+        let product = Product::new(m, [seen, n, features], ab, self.x, self.block.width(), false);
+        Product { skip: self.block.skip(Skip::BelowC), ..product }
     }
 
     /// For every query the sum of what belongs to keys, by these weights.
     fn to_queries(self, m: &Machine<T>, columns: usize, keys: Mat<T>, (out, add): (*mut T, bool)) -> Product<T> {
         let Block { first, queries: n, keys: seen, .. } = self.block;
         let (ab, c) = ([self.by_key().transposed(), keys], out.wrapping_add(first * columns));
-        product(m, [n, columns, seen], ab, c, columns, add, self.block.skip(Skip::AboveA))
+        let product = Product::new(m, [n, columns, seen], ab, c, columns, add);
+        Product { skip: self.block.skip(Skip::AboveA), ..product }
     }
 
     /// For every key the sum of what belongs to queries.
     fn to_keys(self, m: &Machine<T>, columns: usize, queries: Mat<T>, (out, add): (*mut T, bool)) -> Product<T> {
         let Block { first, queries: n, keys: seen, .. } = self.block;
         let ab = [self.by_key(), queries.from(first, 0)];
-        product(m, [seen, columns, n], ab, out, columns, add, self.block.skip(Skip::BelowA))
+        let product = Product::new(m, [seen, columns, n], ab, out, columns, add);
+        Product { skip: self.block.skip(Skip::BelowA), ..product }
     }
 }
 
@@ -347,6 +331,7 @@ pub(crate) unsafe fn attention<T: Scalar>(m: &Machine<T>, inputs: Inputs<'_, T>,
     let scratch = most_scratch(sizes.blocks().map(|block| products(Scores { x, block }, matrices, 0)));
     m.with_scratch(sizes.room() + scratch, |scratch| {
         let (weights, scratch) = scratch.split_at_mut(sizes.room());
+        // Lanes are read whole, also where products leave some out.
         weights.fill(MaybeUninit::new(T::ZERO));
         let x = weights.as_mut_ptr().cast();
         for_each_head(qkv, |head, qkv| {
@@ -410,6 +395,7 @@ pub(crate) unsafe fn attention_grad<T: Scalar>(
     }));
     m.with_scratch(2 * room + scratch, |scratch| {
         let (blocks, scratch) = scratch.split_at_mut(2 * room);
+        // As in `attention`.
         blocks.fill(MaybeUninit::new(T::ZERO));
         let x: *mut T = blocks.as_mut_ptr().cast();
         for_each_head(inputs, |head, inputs| {

@@ -4,7 +4,8 @@
 use std::mem::MaybeUninit;
 
 use super::{Emit, Id, Inferred, Op, Ref, Values, reduce};
-use crate::kernels::gemm::{self, Mat, Skip};
+use crate::kernels::gemm::split::Product;
+use crate::kernels::gemm::{self, Mat};
 use crate::kernels::windows::{Windows, scatter};
 use crate::kernels::{Machine, Out, Value, with_runs};
 use crate::scalar::Scalar;
@@ -64,10 +65,8 @@ impl<T: Scalar> Work<'_, T> {
     /// # Safety
     /// The contract of [`gemm::gemm`].
     unsafe fn gemm(&mut self, [m, n, k]: [usize; 3], a: Mat<T>, b: Mat<T>, to: *mut T, add: bool) {
-        let Machine { isa, gemm, .. } = self.machine;
-        let start = add.then_some(rows(to.cast_const(), n));
         // SAFETY: the caller's contract.
-        unsafe { gemm::gemm(gemm.get(), *isa, m, n, k, a, b, to, n as isize, start, Skip::Nothing, self.scratch) }
+        unsafe { Product::new(self.machine, [m, n, k], [a, b], to, n, add).run(self.scratch) }
     }
 
     /// The columns of the channels of one group, from its first image.
@@ -100,8 +99,8 @@ impl<T: Scalar> Work<'_, T> {
                         (0..places).for_each(|j| y.add(i * places + j).write(b));
                     }
                 }
-                let w = rows(w.add(group * outer * taps), taps);
-                work.gemm([outer, places, taps], w, rows(columns, places), y, !b.is_null());
+                let w = Mat::rows(w.add(group * outer * taps), taps);
+                work.gemm([outer, places, taps], w, Mat::rows(columns, places), y, !b.is_null());
             }
         });
     }
@@ -115,7 +114,7 @@ impl<T: Scalar> Work<'_, T> {
             unsafe {
                 let w = Mat { data: w.add(group * outer * taps), rs: 1, cs: taps as isize };
                 let columns: *mut T = work.columns.as_mut_ptr().cast();
-                work.gemm([taps, places, outer], w, rows(g.add(at_y), places), columns, false);
+                work.gemm([taps, places, outer], w, Mat::rows(g.add(at_y), places), columns, false);
                 scatter(work.machine.isa, &work.how.windows, columns, to.add(at_x), work.how.inner);
             }
         });
@@ -130,7 +129,7 @@ impl<T: Scalar> Work<'_, T> {
             unsafe {
                 let columns = Mat { data: work.gather(x.add(at_x)), rs: 1, cs: places as isize };
                 let to = to.add(group * outer * taps);
-                work.gemm([outer, taps, places], rows(g.add(at_y), places), columns, to, add || image > 0);
+                work.gemm([outer, taps, places], Mat::rows(g.add(at_y), places), columns, to, add || image > 0);
             }
         });
     }
@@ -146,11 +145,6 @@ impl<T: Scalar> Work<'_, T> {
             }
         }
     }
-}
-
-/// A row-major matrix.
-fn rows<T>(data: *const T, columns: usize) -> Mat<T> {
-    Mat { data, rs: columns as isize, cs: 1 }
 }
 
 impl Convolve {

@@ -1,8 +1,8 @@
 //! Matrix products.
 
 use super::{Id, Inferred, Interpreter, Op, Values, reduce};
+use crate::kernels::gemm::Mat;
 use crate::kernels::gemm::split::{Blocks, Product};
-use crate::kernels::gemm::{Mat, Skip};
 use crate::kernels::map::copy;
 use crate::kernels::nest::Nest;
 use crate::kernels::{Machine, Out, Value};
@@ -135,21 +135,11 @@ impl Matmul {
         machine: &Machine<T>,
     ) -> Product<T> {
         let ((_, m, n), (.., k)) = (split(out.dims), self.a.matrix(a.layout.dims));
-        let (backend, isa, c, rsc) = (machine.gemm.get(), machine.isa, out.data, n as isize);
-        let start = match row {
-            Some(row) => Some(Mat { data: row.data, rs: 0, cs: 1 }),
-            None => out.add.then_some(Mat { data: c.cast_const(), rs: rsc, cs: 1 }),
-        };
-        Product {
-            backend,
-            isa,
-            shape: [m, n, k],
-            a: self.a.first(a),
-            b: self.b.first(b),
-            c,
-            rsc,
-            start,
-            skip: Skip::Nothing,
+        let operands = [self.a.first(a), self.b.first(b)];
+        let product = Product::new(machine, [m, n, k], operands, out.data, n, out.add);
+        match row {
+            Some(row) => Product { start: Some(Mat::rows(row.data, 0)), ..product },
+            None => product,
         }
     }
 

@@ -44,6 +44,11 @@ pub(crate) struct Mat<T> {
 }
 
 impl<T> Mat<T> {
+    /// Rows at this distance, without gaps between their elements.
+    pub(crate) fn rows(data: *const T, rs: usize) -> Self {
+        Mat { data, rs: rs as isize, cs: 1 }
+    }
+
     pub(crate) fn transposed(self) -> Self {
         Mat { data: self.data, rs: self.cs, cs: self.rs }
     }
@@ -72,9 +77,8 @@ impl<T> Mat<T> {
 
 /// What need not be computed of a product, since a matrix is triangular. It may
 /// be computed all the same.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Skip {
-    #[default]
     Nothing,
     /// C is wanted, of row i, from column i - d on. The others may be left as they
     /// are.

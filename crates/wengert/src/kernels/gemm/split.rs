@@ -5,6 +5,7 @@ use core::mem::MaybeUninit;
 use core::ops::Range;
 
 use super::{GemmBackend, GemmScalar, Isa, Mat, Skip, direct, gemm, scratch_len};
+use crate::kernels::Machine;
 use crate::threads::{Pointer, Threads};
 
 /// Multiply-adds from which on a block is worth handing to another thread:
@@ -78,6 +79,21 @@ impl Blocks {
 }
 
 impl<T: GemmScalar + Send + Sync> Product<T> {
+    /// All of the product, written to rows of C at this distance, or added to
+    /// them.
+    #[inline(always)]
+    pub(crate) fn new(
+        machine: &Machine<T>,
+        shape: [usize; 3],
+        [a, b]: [Mat<T>; 2],
+        c: *mut T,
+        rsc: usize,
+        add: bool,
+    ) -> Self {
+        let (backend, isa, start) = (machine.gemm.get(), machine.isa, add.then(|| Mat::rows(c, rsc)));
+        Product { backend, isa, shape, a, b, c, rsc: rsc as isize, start, skip: Skip::Nothing }
+    }
+
     /// How many elements of scratch it wants.
     #[inline]
     pub(crate) fn scratch_len(&self) -> usize {
